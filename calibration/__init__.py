@@ -1,0 +1,1 @@
+"""What the instrument really is: calibration procedures, each checked on held-out data."""

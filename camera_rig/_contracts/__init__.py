@@ -1,0 +1,1 @@
+"""Parts of :mod:`camera_rig.contracts`; import them from there."""

@@ -1,0 +1,1 @@
+"""Drivers: one file per device family, each filling the hooks of one contract."""

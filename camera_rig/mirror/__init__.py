@@ -1,0 +1,1 @@
+"""From wanted wavefront to forty voltages: feasibility, hysteresis, limits."""

@@ -1,0 +1,1 @@
+"""Paired takes: nothing lost, nothing leaked."""

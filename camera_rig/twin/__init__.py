@@ -1,0 +1,1 @@
+"""The digital twin: a seeded world that obeys physics and can misbehave."""

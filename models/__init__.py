@@ -1,0 +1,1 @@
+"""From distorted frame to new face: learned optics, networks, training, evaluation."""
