@@ -1,0 +1,150 @@
+"""Which array library an argument belongs to, and its Fourier transforms.
+
+The optics are written once. A numpy array in gives a numpy array out; a torch
+tensor in gives a differentiable torch tensor out. torch is never imported from
+here: a tensor can only exist when somebody else has imported it already.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from camera_rig.errors import ConfigError
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor: the two share the methods used here."""
+
+FFT_WORKERS = 2
+
+
+def is_torch(value: object) -> bool:
+    """Return True for a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Array library, real dtype and device of one call.
+
+    Hashable, so that constants (matrices, apertures) are kept one per backend.
+    """
+
+    torch: bool
+    double: bool
+    device: str = "cpu"
+
+    @property
+    def xp(self) -> Any:
+        """The module with the array functions: numpy, or torch when loaded."""
+        return sys.modules["torch"] if self.torch else np
+
+    def real(self, values: Any, *, double: bool | None = None) -> Array:
+        """Return ``values`` as an array of this backend (contiguous, real)."""
+        wide = self.double if double is None else double
+        host = np.ascontiguousarray(values, dtype=np.float64 if wide else np.float32)
+        if not self.torch:
+            return host
+        return self.xp.tensor(host, device=self.device)
+
+    def complex(self, values: Any) -> Array:
+        """Return ``values`` as a complex array of this backend."""
+        host = np.asarray(values, dtype=np.complex128 if self.double else np.complex64)
+        if not self.torch:
+            return np.ascontiguousarray(host)
+        return self.xp.tensor(host, device=self.device)
+
+    def cast(self, array: Array, *, double: bool | None = None) -> Array:
+        """Change the real precision of an array of this backend, keeping gradients."""
+        wide = self.double if double is None else double
+        if self.torch:
+            return array.to(self.xp.float64 if wide else self.xp.float32)
+        return array.astype(np.float64 if wide else np.float32, copy=False)
+
+    def phasor(self, amplitude: Array, phase_rad: Array) -> Array:
+        """Return ``amplitude * exp(i phase_rad)`` in one pass over the data."""
+        if self.torch:
+            return self.xp.polar(amplitude.expand_as(phase_rad), phase_rad)
+        field = np.empty(phase_rad.shape, np.complex128 if self.double else np.complex64)
+        np.multiply(np.cos(phase_rad), amplitude, out=field.real)
+        np.multiply(np.sin(phase_rad), amplitude, out=field.imag)
+        return field
+
+    def intensity(self, field: Array) -> Array:
+        """Return the squared modulus of a complex field."""
+        real, imaginary = field.real, field.imag
+        if self.torch:
+            return real * real + imaginary * imaginary
+        power = real * real
+        power += imaginary * imaginary
+        return power
+
+    def fft(self, array: Array, length: int, axis: int) -> Array:
+        """Return the forward transform along ``axis``, zero-padded to ``length``."""
+        if self.torch:
+            return self.xp.fft.fft(array, n=length, dim=axis)
+        return _scipy_fft().fft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+    def ifft(self, array: Array, length: int, axis: int) -> Array:
+        """Return the inverse transform along ``axis``."""
+        if self.torch:
+            return self.xp.fft.ifft(array, n=length, dim=axis)
+        return _scipy_fft().ifft(
+            array, n=length, axis=axis, workers=FFT_WORKERS, overwrite_x=True
+        )
+
+    def rfft(self, array: Array, length: int, axis: int) -> Array:
+        """Return the half spectrum of a real array along ``axis``."""
+        if self.torch:
+            return self.xp.fft.rfft(array, n=length, dim=axis)
+        return _scipy_fft().rfft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+    def irfft(self, array: Array, length: int, axis: int) -> Array:
+        """Return the real array of a half spectrum along ``axis``."""
+        if self.torch:
+            return self.xp.fft.irfft(array, n=length, dim=axis)
+        return _scipy_fft().irfft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+
+def backend_of(array: Array) -> Backend:
+    """Return the backend of an array: library, precision and device.
+
+    Raises:
+        ConfigError: The array is neither float32 nor float64.
+    """
+    if is_torch(array):
+        name = str(array.dtype).removeprefix("torch.")
+        device = str(array.device)
+    else:
+        name, device = np.asarray(array).dtype.name, "cpu"
+    if name not in ("float32", "float64"):
+        raise ConfigError(
+            f"optics work on float32 or float64 arrays, not on {name}",
+            hint="convert first, for example image.astype('float32') / 255",
+        )
+    return Backend(torch=is_torch(array), double=name == "float64", device=device)
+
+
+def fast_length(minimum: int, *, even: bool = True) -> int:
+    """Return the smallest quick transform length at or above ``minimum``."""
+    length = int(_scipy_fft().next_fast_len(int(minimum), real=True))
+    while even and length % 2:
+        length = int(_scipy_fft().next_fast_len(length + 1, real=True))
+    return length
+
+
+def _scipy_fft() -> Any:
+    import scipy.fft  # a third of a second: not when only the types are wanted
+
+    return scipy.fft
+
+
+def to_numpy(array: Array) -> np.ndarray[Any, Any]:
+    """Return a detached numpy copy or view, for checks and reports."""
+    if is_torch(array):
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array)

@@ -1,0 +1,229 @@
+"""Point spread functions by one Fourier transform of the pupil.
+
+On the sensor of a focused system the lens chirp and the Fresnel chirp of the
+textbook two-transform form cancel exactly, so one transform of
+``A exp(2 pi i W / wavelength)`` gives the intensity, sampled straight at the
+camera's pixel pitch for every colour. :mod:`camera_rig.optics.fresnel` keeps
+the literal form as a check.
+
+Orientation: rows grow with y, columns with x; a positive x tilt moves the spot
+to larger columns; the axis is at pixel ``size // 2``. Pictures with row 0 at the
+top need ``Orientation.rows_down()`` on the coefficients first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from camera_rig.errors import ConfigError
+from camera_rig.optics import chebyshev, zernike
+from camera_rig.optics._xp import Array, Backend, backend_of, to_numpy
+from camera_rig.optics.coefficients import Coefficients
+from camera_rig.optics.plan import Form, Plan, check_sampling, choose
+from camera_rig.optics.pupil import Pupil, aperture
+from camera_rig.optics.zernike import Mode
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A point spread function and how it came about.
+
+    Args:
+        pixels: ``(colours, size, size)``, share of the light of one point that
+            falls on each pixel (dimensionless); the axis is at ``size // 2``.
+        captured: Share of the energy inside the window, one per colour; the rest
+            fell outside.
+        pupil: The system it belongs to.
+        plan: Form and sampling used, with the reason.
+    """
+
+    pixels: Array
+    captured: tuple[float, ...]
+    pupil: Pupil
+    plan: Plan
+
+
+def compute_psf(
+    coefficients: Coefficients, pupil: Pupil, size: int, form: Form | str = Form.AUTO
+) -> Psf:
+    """Return the PSF of an aberration at the camera's pixel pitch.
+
+    Args:
+        coefficients: The wavefront; any unit but ``stroke_fraction``.
+        pupil: The optical system.
+        size: Width of the square window in pixels.
+        form: ``auto`` (chooses and says why), ``fft``, ``mft`` or ``geometric``.
+
+    Raises:
+        ConfigError: The unit has no optical meaning, or a forced form cannot
+            carry the aberration.
+    """
+    um = coefficients.to(unit="um_rms")
+    listed = um.modes or ((0, 0),)
+    values = um.array(listed)
+    plan = choose(values, listed, pupil, size, form)
+    if plan.form is Form.GEOMETRIC:
+        from camera_rig.optics.geometric import GeometricModel
+
+        pixels = GeometricModel(pupil, listed, size)(values)
+    else:
+        pixels = PsfModel(pupil, listed, size, plan=plan)(values)
+    captured = tuple(float(plane.sum()) for plane in pixels)
+    return Psf(pixels, captured, pupil, plan)
+
+
+class PsfModel:
+    """Coefficients in, PSFs out, many times over: constants are kept.
+
+    Differentiable with respect to the coefficients when they are a torch
+    tensor. Safe to share between threads once called.
+
+    Args:
+        pupil: The optical system.
+        modes: ``(n, m)`` of the coefficients, in their order.
+        size: Width of the square window in pixels.
+        plan: Sampling, from :func:`camera_rig.optics.choose` for the strongest
+            aberration expected. Default: room for rays over the whole window.
+        check: Refuse coefficients that the sampling cannot carry (costs some
+            microseconds a call). Switch off only inside a loop that checks
+            with :meth:`why_not` itself.
+    """
+
+    def __init__(
+        self,
+        pupil: Pupil,
+        modes: tuple[Mode, ...],
+        size: int,
+        *,
+        plan: Plan | None = None,
+        check: bool = True,
+    ) -> None:
+        self.pupil = pupil
+        self.modes = tuple(zernike.check_mode(mode) for mode in modes)
+        self.size = int(size)
+        self.plan = plan or choose(np.zeros(len(modes)), self.modes, pupil, size, Form.FFT)
+        self._check = check
+        self._colours = [
+            _Colour(pupil, wavelength, self.size, self.plan, self.modes)
+            for wavelength in pupil.wavelengths_nm
+        ]
+
+    def __call__(self, coefficients_um: Array) -> Array:
+        """Return PSFs ``(..., colours, size, size)``, energy share per pixel.
+
+        Args:
+            coefficients_um: ``(..., len(modes))``, micrometres RMS of wavefront,
+                float32 or float64.
+
+        Raises:
+            ConfigError: The phase would step by more than pi between samples.
+        """
+        back = backend_of(coefficients_um)
+        self._guard(coefficients_um)
+        planes = [colour.psf(coefficients_um, back) for colour in self._colours]
+        return back.xp.stack(planes, -3)
+
+    def field(self, coefficients_um: Array, colour: int) -> Array:
+        """Return the complex sensor field of one colour (square root of energy share)."""
+        self._guard(coefficients_um)
+        return self._colours[colour].field(coefficients_um, backend_of(coefficients_um))
+
+    def why_not(self, coefficients_um: Array) -> list[str]:
+        """Return why the sampling cannot carry these coefficients (micrometres); empty if it can."""
+        return check_sampling(to_numpy(coefficients_um), self.modes, self.pupil, self.plan)
+
+    def _guard(self, coefficients_um: Array) -> None:
+        if coefficients_um.shape[-1] != len(self.modes):
+            raise ConfigError(
+                f"{coefficients_um.shape[-1]} coefficients for {len(self.modes)} modes",
+                hint="the last axis must list one value per mode of the model",
+            )
+        if self._check and (reasons := self.why_not(coefficients_um)):
+            raise ConfigError(
+                reasons[0],
+                hint="build the model with plan=choose(...) for the strongest aberration, "
+                "or use the geometric form",
+            )
+
+
+class _Colour:
+    """One wavelength: its pupil grid, aperture and transform."""
+
+    def __init__(
+        self, pupil: Pupil, wavelength_nm: float, size: int, plan: Plan, modes: tuple[Mode, ...]
+    ) -> None:
+        self.pupil, self.plan, self.size = pupil, plan, size
+        self.fine = size * plan.oversample
+        self.phase_per_um = 2.0 * math.pi * 1000.0 / wavelength_nm
+        pitch = pupil.pixels_per_airy(wavelength_nm) * plan.oversample
+        # Cells across the pupil so that the transform lands on the pixel pitch.
+        self.across = plan.fft_size / pitch if plan.form is Form.FFT else float(plan.samples)
+        self.samples = math.ceil(self.across - 1e-9)
+        self.pitch = pitch
+        line = (2.0 * np.arange(self.samples) + 1.0 - self.samples) / self.across
+        self.map = chebyshev.SeparableMap(modes, line)
+        self._line = line
+        self._kept: dict[Backend, tuple[Array, ...]] = {}
+
+    def psf(self, coefficients_um: Array, back: Backend) -> Array:
+        power = back.intensity(self.field(coefficients_um, back))
+        factor = self.plan.oversample
+        if factor == 1:
+            return power
+        lead = power.shape[:-2]
+        split = power.reshape((*lead, self.size, factor, self.size, factor))
+        return split.sum(-1).sum(-2)
+
+    def field(self, coefficients_um: Array, back: Backend) -> Array:
+        """Return the fine sensor field; its squared modulus is energy share."""
+        amplitude, defocus, *matrices = self._constants(back)
+        phase = self.map(coefficients_um * self.phase_per_um, back)
+        if defocus is not None:
+            phase = phase + defocus
+        pupil_field = back.phasor(amplitude, phase)
+        if self.plan.form is Form.MFT:
+            left, right = matrices
+            return left @ (pupil_field @ right)
+        length = self.plan.fft_size
+        low = length // 2 - self.fine // 2
+        rows = back.fft(pupil_field, length, -1)[..., low : low + self.fine]
+        return back.fft(rows, length, -2)[..., low : low + self.fine, :]
+
+    def _constants(self, back: Backend) -> tuple[Array, ...]:
+        if back not in self._kept:
+            self._kept[back] = self._make(back)
+        return self._kept[back]
+
+    def _make(self, back: Backend) -> tuple[Array, ...]:
+        clear = aperture(self.samples, self.across, self.pupil.obscuration)
+        scale = 1.0 / math.sqrt(float((clear * clear).sum()))
+        defocus = None
+        if self.pupil.defocus_um:
+            square = self._line**2
+            path = self.pupil.defocus_um * (square[None, :] + square[:, None])
+            defocus = back.real(self.phase_per_um * path)
+        if self.plan.form is Form.MFT:
+            matrices = self._mft_matrices(back)
+            return back.real(clear * scale / self._period), defocus, *matrices
+        # Alternating signs move the axis to the middle of the transform.
+        sign = 1.0 - 2.0 * (np.arange(self.samples) % 2)
+        amplitude = clear * scale / self.plan.fft_size * sign[None, :] * sign[:, None]
+        return back.real(amplitude), defocus
+
+    @property
+    def _period(self) -> float:
+        """Pixels after which the discrete transform repeats itself."""
+        return self.across * self.pitch
+
+    def _mft_matrices(self, back: Backend) -> tuple[Array, Array]:
+        pixels = self._mft_pixels()
+        place = self._line * self.across / 2.0
+        kernel = np.exp(-2j * np.pi * np.outer(pixels, place) / self._period)
+        return back.complex(kernel), back.complex(kernel.T)
+
+    def _mft_pixels(self) -> Any:
+        return np.arange(self.fine) - float(self.fine // 2)
