@@ -43,7 +43,7 @@ _BUILT_IN: dict[DeviceKind, dict[str, str]] = {
     },
 }
 _WORLD = "camera_rig.twin.world:World"
-_CONTRACT: dict[DeviceKind, type[Device]] = {
+_CONTRACT: dict[DeviceKind, Any] = {
     DeviceKind.CAMERA: Camera,
     DeviceKind.MIRROR: Mirror,
     DeviceKind.STAGE: Stage,
