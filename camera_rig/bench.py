@@ -50,13 +50,30 @@ class BranchOptics(_Frozen):
         sensor_width_mm: Width of the active sensor area, mm.
     """
 
-    focal_length_mm: Positive = 50.0
-    pupil_diameter_mm: Positive = 4.0
-    sensor_width_mm: Positive = 22.3
+    focal_length_mm: Positive = 16.0
+    pupil_diameter_mm: Positive = 1.25
+    sensor_width_mm: Positive = 4.46
+
+    def image_distance_mm(self, object_distance_mm: float) -> float:
+        """Return the distance from the pupil to the sharp image, mm."""
+        return 1.0 / (1.0 / self.focal_length_mm - 1.0 / object_distance_mm)
+
+    def magnification(self, object_distance_mm: float) -> float:
+        """Return image size over object size (dimensionless, taken as positive)."""
+        return self.image_distance_mm(object_distance_mm) / object_distance_mm
+
+    def pixel_um(self, width_px: int) -> float:
+        """Return the pitch of pixels when ``width_px`` of them span the sensor, µm."""
+        return 1000.0 * self.sensor_width_mm / width_px
 
 
 class Bench(_Frozen):
     """The light path: wavelengths, both branches, the mirror in the pupil.
+
+    The defaults let a head two metres away fill about half of a live view that shows
+    the middle fifth of the sensor, with 1.5 pixels to each wavelength times f-number:
+    the published coefficients then spread a point over a third of the face
+    (``docs/twin.md`` derives this).
 
     Args:
         wavelengths_nm: Centre wavelengths of red, green and blue, nm.
@@ -69,9 +86,9 @@ class Bench(_Frozen):
     """
 
     wavelengths_nm: tuple[Positive, Positive, Positive] = (640.0, 550.0, 440.0)
-    object_distance_mm: Positive = 750.0
+    object_distance_mm: Positive = 2000.0
     mirror_pupil_mm: Positive = 14.0
     incidence_deg: Annotated[float, Field(ge=0, lt=60)] = 10.0
     privacy: BranchOptics = BranchOptics()
-    side: BranchOptics = BranchOptics(pupil_diameter_mm=4.5)
+    side: BranchOptics = BranchOptics(pupil_diameter_mm=4.0)
     mirror: MirrorGeometry = MirrorGeometry()
