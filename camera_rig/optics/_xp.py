@@ -18,6 +18,9 @@ from camera_rig.errors import ConfigError
 Array: TypeAlias = Any
 """A numpy array or a torch tensor: the two share the methods used here."""
 
+Matrix: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+"""A real numpy array: constants, always made on the host."""
+
 FFT_WORKERS = 2
 
 
@@ -93,9 +96,19 @@ class Backend:
         """Return the inverse transform along ``axis``."""
         if self.torch:
             return self.xp.fft.ifft(array, n=length, dim=axis)
-        return _scipy_fft().ifft(
-            array, n=length, axis=axis, workers=FFT_WORKERS, overwrite_x=True
-        )
+        return _scipy_fft().ifft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+    def adjoint_fft(self, array: Array, length: int, low: int, keep: int, axis: int) -> Array:
+        """Return the adjoint of "pad to length, transform, cut from ``low``".
+
+        The cut part is put back at the origin instead of at ``low``; the missing
+        shift is a phase that the caller's real products would keep, so it is
+        applied here. ``keep`` samples are returned.
+        """
+        spread = self.ifft(array, length, axis)
+        picked = spread[..., :keep] if axis == -1 else spread[..., :keep, :]
+        turn = self.complex(length * np.exp(2j * np.pi * low * np.arange(keep) / length))
+        return picked * (turn if axis == -1 else turn[:, None])
 
     def rfft(self, array: Array, length: int, axis: int) -> Array:
         """Return the half spectrum of a real array along ``axis``."""

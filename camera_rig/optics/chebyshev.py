@@ -7,13 +7,14 @@ of up to gigabytes, and a map of 210 modes costs about as much as one of 15.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from camera_rig.optics import zernike
-from camera_rig.optics._xp import Array, Backend
+from camera_rig.optics._xp import Array, Backend, Matrix
 from camera_rig.optics.zernike import Mode
 
 SINGLE_PRECISION_MODES = 36
@@ -21,8 +22,6 @@ SINGLE_PRECISION_MODES = 36
 
 MAX_SEPARABLE_ORDER = 21
 """Above n = 21 even float64 loses 1e-7; the disc recurrence takes over."""
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @lru_cache(maxsize=32)
@@ -69,9 +68,7 @@ def needs_double(modes: tuple[Mode, ...]) -> bool:
     return len(modes) > SINGLE_PRECISION_MODES or zernike.max_radial_order(modes) > 8
 
 
-def stack(
-    modes: tuple[Mode, ...], samples: int, back: Backend, out: Array | None = None
-) -> Array:
+def stack(modes: tuple[Mode, ...], samples: int, back: Backend, out: Array | None = None) -> Array:
     """Return all modes on a square grid of ``samples``, one plane each (unit RMS).
 
     Args:
@@ -121,6 +118,23 @@ class SeparableMap:
         flat, left, right = self._constants(back, wide)
         return back.cast(self._product(back.cast(coefficients, double=wide), flat, left, right))
 
+    def pull(self, slope: Array, back: Backend) -> Array:
+        """Return the slope on coefficients of a slope on the map (adjoint).
+
+        Args:
+            slope: ``(..., rows, columns)``.
+            back: Backend of ``slope``.
+        """
+        if zernike.max_radial_order(self.modes) > MAX_SEPARABLE_ORDER:
+            return self._pull_by_recurrence(slope, back)
+        wide = back.double or needs_double(self.modes)
+        flat, left, right = self._constants(back, wide)
+        # Reduce to a few rows first: only those are worth widening.
+        narrow = back.cast(left, double=back.double), back.cast(right, double=back.double)
+        middle = narrow[0].T @ slope @ narrow[1].T
+        c = back.cast(middle, double=wide).reshape((*slope.shape[:-2], -1)) @ flat.T
+        return back.cast(c)
+
     @staticmethod
     def _product(c: Array, flat: Array, left: Array, right: Array) -> Array:
         size = left.shape[-1]
@@ -141,19 +155,33 @@ class SeparableMap:
 
     def _by_recurrence(self, coefficients: Array, back: Backend) -> Array:
         """High orders: one mode at a time, never a stack, always float64."""
+        c = back.cast(coefficients, double=True)
+        shape = (*c.shape[:-1], len(self._y), len(self._x))
+        total: Any = 0.0
+        for places, flat in self._families(back):
+            total = total + (c[..., places] @ flat).reshape(shape)
+        return back.cast(total)
+
+    def _pull_by_recurrence(self, slope: Array, back: Backend) -> Array:
+        wide = back.cast(slope, double=True).reshape((*slope.shape[:-2], -1))
+        parts, order = [], []
+        for places, flat in self._families(back):
+            parts.append(wide @ flat.T)
+            order += places
+        back_to_place = sorted(range(len(order)), key=order.__getitem__)
+        return back.cast(back.xp.concatenate(parts, -1)[..., back_to_place])
+
+    def _families(self, back: Backend) -> Iterator[tuple[list[int], Array]]:
+        """Yield modes of one azimuthal order at a time: places, and flat planes."""
         rho = back.real(np.hypot(self._x[None, :], self._y[:, None]), double=True)
         theta = back.real(np.arctan2(self._y[:, None], self._x[None, :]), double=True)
         # The corners outside the disc would overflow float32 later and are
         # never seen through the aperture.
         rho = rho.clip(max=1.0 + 2.0 / len(self._x))
-        c = back.cast(coefficients, double=True)
-        total = 0.0
         for azimuthal in sorted({abs(m) for _, m in self.modes}):
             places = [i for i, (_, m) in enumerate(self.modes) if abs(m) == azimuthal]
             planes = zernike.basis([self.modes[i] for i in places], rho, theta)
-            flat = planes.reshape(len(places), -1)
-            total = total + (c[..., places] @ flat).reshape((*c.shape[:-1], *rho.shape))
-        return back.cast(total)
+            yield places, planes.reshape(len(places), -1)
 
 
 def slope_points(modes: tuple[Mode, ...], angles: int = 0) -> tuple[Matrix, Matrix]:

@@ -166,7 +166,7 @@ def save(coefficients: Coefficients, path: str | Path, *, overwrite: bool = Fals
             aside.write(text)
             aside.flush()
             os.fsync(aside.fileno())
-        os.replace(aside.name, file)
+        Path(aside.name).replace(file)
     except OSError as error:
         raise StorageError(
             f"cannot write {file}: {error}", hint="check the folder, permissions and disk space"

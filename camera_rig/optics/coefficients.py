@@ -285,7 +285,5 @@ def _check_wavelength(wavelength_nm: float | None, unit: Unit) -> None:
 def _finite(mode: Mode, value: float) -> float:
     number = float(value)
     if not math.isfinite(number):
-        raise ConfigError(
-            f"coefficient of mode {mode} is {value!r}", hint="give a finite number"
-        )
+        raise ConfigError(f"coefficient of mode {mode} is {value!r}", hint="give a finite number")
     return number

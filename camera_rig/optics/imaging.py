@@ -51,9 +51,7 @@ class Imager:
             self.padding = Padding(padding)
         except ValueError:
             known = ", ".join(item.value for item in Padding)
-            raise ConfigError(
-                f"unknown padding {padding!r}", hint=f"use one of: {known}"
-            ) from None
+            raise ConfigError(f"unknown padding {padding!r}", hint=f"use one of: {known}") from None
         self.shape = (int(shape[0]), int(shape[1]))
         self.set_psf(psf)
 
@@ -218,9 +216,9 @@ def half_psf(psf: Array) -> Array:
     return backend_of(psf).real(host)
 
 
-def _half_along(psf: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.float64]
-]:
+def _half_along(
+    psf: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Weights 1/2, 1, 1/2 around each even distance from the axis."""
     size = psf.shape[-1]
     reach = size // 2 // 2 + 1

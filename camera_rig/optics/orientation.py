@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from camera_rig.errors import ConfigError
 from camera_rig.optics import zernike
+from camera_rig.optics._xp import Matrix
 from camera_rig.optics.zernike import Mode
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,7 @@ class Orientation:
         for (n, m), value in values.items():
             for target, gain in self._images(zernike.check_mode((n, m))):
                 result[target] = result.get(target, 0.0) + gain * value
-        return {
-            mode: value
-            for mode, value in result.items()
-            if value != 0.0 or mode in values
-        }
+        return {mode: value for mode, value in result.items() if value != 0.0 or mode in values}
 
     def matrix(self, modes: Sequence[Mode]) -> Matrix:
         """Return M with ``changed = M @ coefficients`` (dimensionless).

@@ -14,6 +14,7 @@ top need ``Orientation.rows_down()`` on the coefficients first.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,13 +128,39 @@ class PsfModel:
         planes = [colour.psf(coefficients_um, back) for colour in self._colours]
         return back.xp.stack(planes, -3)
 
+    def pullback(self, coefficients_um: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Return PSFs and the map from a loss's slope on them to its slope on coefficients.
+
+        The hand-written reverse pass: one transform per colour, nothing recorded.
+        Same libraries and shapes as a call; inside torch use it without autograd.
+
+        Args:
+            coefficients_um: ``(..., len(modes))``, micrometres RMS of wavefront.
+
+        Returns:
+            The PSFs (energy share per pixel), and a function from an array of
+            their shape (loss per share) to one of the coefficients' shape (loss
+            per micrometre).
+        """
+        back = backend_of(coefficients_um)
+        self._guard(coefficients_um)
+        pairs = [colour.pullback(coefficients_um, back) for colour in self._colours]
+
+        def pull(slope: Array) -> Array:
+            total = pairs[0][1](slope[..., 0, :, :])
+            for index, (_, one) in enumerate(pairs[1:], start=1):
+                total = total + one(slope[..., index, :, :])
+            return total
+
+        return back.xp.stack([plane for plane, _ in pairs], -3), pull
+
     def field(self, coefficients_um: Array, colour: int) -> Array:
         """Return the complex sensor field of one colour (square root of energy share)."""
         self._guard(coefficients_um)
         return self._colours[colour].field(coefficients_um, backend_of(coefficients_um))
 
     def why_not(self, coefficients_um: Array) -> list[str]:
-        """Return why the sampling cannot carry these coefficients (micrometres); empty if it can."""
+        """Return why the sampling cannot carry these micrometres RMS; empty if it can."""
         return check_sampling(to_numpy(coefficients_um), self.modes, self.pupil, self.plan)
 
     def _guard(self, coefficients_um: Array) -> None:
@@ -170,28 +197,69 @@ class _Colour:
         self._kept: dict[Backend, tuple[Array, ...]] = {}
 
     def psf(self, coefficients_um: Array, back: Backend) -> Array:
-        power = back.intensity(self.field(coefficients_um, back))
-        factor = self.plan.oversample
-        if factor == 1:
-            return power
-        lead = power.shape[:-2]
-        split = power.reshape((*lead, self.size, factor, self.size, factor))
-        return split.sum(-1).sum(-2)
+        return self._binned(back.intensity(self.field(coefficients_um, back)))
 
     def field(self, coefficients_um: Array, back: Backend) -> Array:
         """Return the fine sensor field; its squared modulus is energy share."""
-        amplitude, defocus, *matrices = self._constants(back)
+        return self._to_sensor(self._pupil_field(coefficients_um, back), back)
+
+    def pullback(
+        self, coefficients_um: Array, back: Backend
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """Return the PSF and the map of a slope on it to the coefficients."""
+        pupil_field = self._pupil_field(coefficients_um, back)
+        field = self._to_sensor(pupil_field, back)
+
+        def pull(slope: Array) -> Array:
+            wave = self._to_pupil(field * self._spread(slope, back), back)
+            # d|F exp(i p)|^2 = 2 Im(conj(F) dF ...): the phase turns the field.
+            turned = pupil_field.real * wave.imag - pupil_field.imag * wave.real
+            return self.map.pull(turned, back) * (2.0 * self.phase_per_um)
+
+        return self._binned(back.intensity(field)), pull
+
+    def _pupil_field(self, coefficients_um: Array, back: Backend) -> Array:
+        amplitude, defocus, *_ = self._constants(back)
         phase = self.map(coefficients_um * self.phase_per_um, back)
         if defocus is not None:
             phase = phase + defocus
-        pupil_field = back.phasor(amplitude, phase)
+        return back.phasor(amplitude, phase)
+
+    def _to_sensor(self, pupil_field: Array, back: Backend) -> Array:
         if self.plan.form is Form.MFT:
-            left, right = matrices
+            left, right = self._constants(back)[2:]
             return left @ (pupil_field @ right)
         length = self.plan.fft_size
         low = length // 2 - self.fine // 2
         rows = back.fft(pupil_field, length, -1)[..., low : low + self.fine]
         return back.fft(rows, length, -2)[..., low : low + self.fine, :]
+
+    def _to_pupil(self, field: Array, back: Backend) -> Array:
+        """Apply the adjoint (conjugate transpose) of :meth:`_to_sensor`."""
+        if self.plan.form is Form.MFT:
+            left, right = self._constants(back)[2:]
+            return left.conj().T @ (field @ right.conj().T)
+        length = self.plan.fft_size
+        low = length // 2 - self.fine // 2
+        rows = back.adjoint_fft(field, length, low, self.samples, -2)
+        return back.adjoint_fft(rows, length, low, self.samples, -1)
+
+    def _binned(self, power: Array) -> Array:
+        factor = self.plan.oversample
+        if factor == 1:
+            return power
+        split = power.reshape((*power.shape[:-2], self.size, factor, self.size, factor))
+        return split.sum(-1).sum(-2)
+
+    def _spread(self, slope: Array, back: Backend) -> Array:
+        """Apply the adjoint of :meth:`_binned`: every fine pixel gets its pixel's slope."""
+        factor = self.plan.oversample
+        if factor == 1:
+            return slope
+        lead, fine = slope.shape[:-2], self.fine
+        split = (*lead, self.size, factor, self.size, factor)
+        wide = back.xp.broadcast_to(slope[..., :, None, :, None], split)
+        return wide.reshape((*lead, fine, fine))
 
     def _constants(self, back: Backend) -> tuple[Array, ...]:
         if back not in self._kept:

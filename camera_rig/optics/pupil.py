@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from camera_rig.errors import ConfigError
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
+from camera_rig.optics._xp import Matrix
 
 PAPER_WAVELENGTHS_NM = (640.0, 550.0, 440.0)
 """Red, green and blue of the published simulation, in nanometres."""
@@ -47,9 +45,7 @@ class Pupil:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
                 raise ConfigError(f"{name} is {value!r}", hint="give a number above 0")
-        if not self.wavelengths_nm or any(
-            not (100.0 <= w <= 20000.0) for w in self.wavelengths_nm
-        ):
+        if not self.wavelengths_nm or any(not (100.0 <= w <= 20000.0) for w in self.wavelengths_nm):
             raise ConfigError(
                 f"wavelengths_nm {self.wavelengths_nm} are not all within 100 … 20000",
                 hint="give nanometres, one per colour, for example (640, 550, 440)",
@@ -129,7 +125,7 @@ def aperture(samples: int, diameter: float, obscuration: float) -> Matrix:
         diameter: Pupil diameter in cells (at most ``samples``).
         obscuration: Central stop as a share of the diameter.
     """
-    result = _disc(samples, diameter / 2.0)
+    result: Matrix = _disc(samples, diameter / 2.0)
     if obscuration > 0.0:
         result = result - _disc(samples, diameter / 2.0 * obscuration)
     result.flags.writeable = False
@@ -139,7 +135,7 @@ def aperture(samples: int, diameter: float, obscuration: float) -> Matrix:
 def _disc(samples: int, radius: float) -> Matrix:
     centre = np.arange(samples) - (samples - 1) / 2.0
     distance = np.hypot(centre[None, :], centre[:, None])
-    share = (distance <= radius).astype(np.float64)
+    share: Matrix = (distance <= radius).astype(np.float64)
     rows, columns = np.nonzero(np.abs(distance - radius) <= 0.75)
     fine = (np.arange(16) + 0.5) / 16 - 0.5
     x = centre[columns][:, None, None] + fine[None, None, :]

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from camera_rig.errors import ConfigError
-from camera_rig.optics._xp import Array, backend_of
+from camera_rig.optics._xp import Array, Matrix, backend_of
 
 Mode: TypeAlias = tuple[int, int]
 """Radial order n and azimuthal order m of one Zernike mode (dimensionless)."""
@@ -56,13 +56,11 @@ def order_named(name: str) -> Order:
         return Order(name)
     except ValueError:
         known = ", ".join(order.value for order in Order)
-        raise ConfigError(
-            f"unknown Zernike order {name!r}", hint=f"use one of: {known}"
-        ) from None
+        raise ConfigError(f"unknown Zernike order {name!r}", hint=f"use one of: {known}") from None
 
 
 def check_mode(mode: Mode) -> Mode:
-    """Return ``mode`` when it is a Zernike mode: \\|m\\| <= n, n - \\|m\\| even.
+    """Return ``mode`` when it is a Zernike mode: -n <= m <= n, n - m even (dimensionless).
 
     Raises:
         ConfigError: It is not, or n is above 60.
@@ -216,7 +214,7 @@ def _radial_family(m: int, n_max: int, rho: Array) -> list[Array]:
 
 
 @lru_cache(maxsize=16)
-def axis(samples: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def axis(samples: int) -> Matrix:
     """Return sample centres across a diameter, in pupil radii, read-only."""
     line = (2.0 * np.arange(samples) + 1.0 - samples) / samples
     line.flags.writeable = False
@@ -224,9 +222,7 @@ def axis(samples: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 @lru_cache(maxsize=16)
-def polar_grid(
-    samples: int,
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+def polar_grid(samples: int) -> tuple[Matrix, Matrix]:
     """Return cached (rho in pupil radii, theta in radians) of a square grid.
 
     Row i has y = axis(samples)[i]: y grows with the row number.
@@ -239,9 +235,9 @@ def polar_grid(
 
 
 @lru_cache(maxsize=8)
-def grid_basis(modes: tuple[Mode, ...], samples: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def grid_basis(modes: tuple[Mode, ...], samples: int) -> Matrix:
     """Return a cached, read-only float64 stack on :func:`polar_grid` (unit RMS)."""
-    stack: np.ndarray[Any, np.dtype[np.float64]] = basis(modes, *polar_grid(samples))
+    stack: Matrix = basis(modes, *polar_grid(samples))
     stack.flags.writeable = False
     return stack
 
