@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import config
+from cli import config, doctor
 from cli._common import ErrorDoor
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     "Example: rig doctor --config simulated",
 )
 
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 
