@@ -27,7 +27,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
             aside.write(text)
             aside.flush()
             os.fsync(aside.fileno())
-        os.replace(aside.name, path)
+        Path(aside.name).replace(path)
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error}", hint="check the folder, permissions and disk space"

@@ -9,6 +9,7 @@ an actuator. Wavefront is twice the surface.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from camera_rig.bench import MirrorGeometry
 from camera_rig.errors import ConfigError
@@ -215,7 +217,7 @@ class InfluenceModel:
         self.poisson = float(poisson)
         radius_mm = geometry.disc_diameter_mm / 2.0
         edges = [0.0, *(r / radius_mm for r in geometry.ring_radii_mm)]
-        self._rings = list(zip(edges[:-1], edges[1:], strict=True))
+        self._rings = list(itertools.pairwise(edges))
         self._beam = self.beam_diameter_mm / geometry.disc_diameter_mm
 
     @property
@@ -257,7 +259,7 @@ class InfluenceModel:
         line_mm = zernike.axis(samples) * (self.beam_diameter_mm / 2.0)
         return self.at(line_mm[None, :], line_mm[:, None])
 
-    def at(self, x_mm: Array, y_mm: Array) -> Array:
+    def at(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike) -> Array:
         """Return µm of wavefront per unit at points on the mirror (mm), actuators first."""
         x_mm, y_mm = np.broadcast_arrays(np.asarray(x_mm, float), np.asarray(y_mm, float))
         radius_mm = self.geometry.disc_diameter_mm / 2.0
@@ -311,7 +313,7 @@ class InfluenceModel:
         ends = [end for _, end in self._rings if end < self._beam]
         cuts = [0.0, *ends, self._beam]
         radius, weight = [], []
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        for low, high in itertools.pairwise(cuts):
             radius.append((high - low) / 2.0 * nodes + (high + low) / 2.0)
             weight.append((high - low) / 2.0 * gauss)
         points = np.concatenate(radius)
@@ -325,7 +327,7 @@ def _check_geometry(geometry: MirrorGeometry, beam_diameter_mm: float) -> None:
             "ring_segments and ring_radii_mm have different lengths",
             hint="give one outer radius for each ring",
         )
-    if any(b <= a for a, b in zip(radii[:-1], radii[1:], strict=True)):
+    if any(b <= a for a, b in itertools.pairwise(radii)):
         raise ConfigError("ring radii do not grow outward", hint="give the inner ring first")
     if 2.0 * radii[-1] > geometry.disc_diameter_mm:
         raise ConfigError(
