@@ -1,0 +1,182 @@
+"""Landmarks to heatmaps and back, and the two masks that guide the generator.
+
+Coordinates are (x, y) in pixels of the face picture, pixel centres at whole
+numbers. A heatmap is a quarter of the picture: its pixel h stands at
+``4 (h + 0.5) - 0.5``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor
+
+from camera_rig.errors import ConfigError
+
+STRIDE = 4
+"""Picture pixels per heatmap pixel."""
+
+
+@dataclass(frozen=True)
+class LandmarkLayout:
+    """Which landmark means what.
+
+    Args:
+        name: Name in files.
+        points: Number of landmarks.
+        curves: Index runs that trace a facial line; a run that ends where it
+            began is closed. Together they draw the boundary map.
+        outline: Landmarks of the coarse mask (jaw and brows).
+        inner: Landmarks of the fine mask (nose, eyes, mouth).
+        eyes: Outer corner of each eye, the distance errors are divided by.
+    """
+
+    name: str
+    points: int
+    curves: tuple[tuple[int, ...], ...]
+    outline: tuple[int, ...]
+    inner: tuple[int, ...]
+    eyes: tuple[int, int]
+
+
+def _run(first: int, last: int, *, closed: bool = False) -> tuple[int, ...]:
+    return (*range(first, last + 1), first) if closed else tuple(range(first, last + 1))
+
+
+IBUG68 = LandmarkLayout(
+    name="ibug68",
+    points=68,
+    curves=(
+        _run(0, 16), _run(17, 21), _run(22, 26), _run(27, 30), _run(31, 35),
+        _run(36, 41, closed=True), _run(42, 47, closed=True),
+        _run(48, 59, closed=True), _run(60, 67, closed=True),
+    ),
+    outline=tuple(range(27)),
+    inner=tuple(range(27, 68)),
+    eyes=(36, 45),
+)  # fmt: skip
+
+WFLW98 = LandmarkLayout(
+    name="wflw98",
+    points=98,
+    curves=(
+        _run(0, 32), _run(33, 41, closed=True), _run(42, 50, closed=True), _run(51, 54),
+        _run(55, 59), _run(60, 67, closed=True), _run(68, 75, closed=True),
+        _run(76, 87, closed=True), _run(88, 95, closed=True),
+    ),
+    outline=tuple(range(51)),
+    inner=tuple(range(51, 98)),
+    eyes=(60, 72),
+)  # fmt: skip
+
+LAYOUTS = {layout.name: layout for layout in (IBUG68, WFLW98)}
+
+
+def layout_named(name: str) -> LandmarkLayout:
+    """Return the layout of that name.
+
+    Raises:
+        ConfigError: No such layout.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError(
+            f"unknown landmark layout {name!r}", hint=f"use one of: {', '.join(LAYOUTS)}"
+        )
+    return LAYOUTS[name]
+
+
+def to_map(xy_px: Tensor) -> Tensor:
+    """Return heatmap coordinates of picture coordinates (pixels)."""
+    return (xy_px + 0.5) / STRIDE - 0.5
+
+
+def to_picture(xy_map: Tensor) -> Tensor:
+    """Return picture coordinates (pixels) of heatmap coordinates."""
+    return (xy_map + 0.5) * STRIDE - 0.5
+
+
+def draw_targets(
+    landmarks_px: Tensor, layout: LandmarkLayout, size_px: int, sigma_map: float = 1.5
+) -> Tensor:
+    """Return the heatmaps a perfect U would give: one per landmark, then the boundary.
+
+    Args:
+        landmarks_px: ``(batch, points, 2)``, pixels of the picture.
+        layout: What the landmarks mean.
+        size_px: Height and width of the picture.
+        sigma_map: Width of the spots, heatmap pixels. The boundary line is
+            two thirds as wide.
+
+    Returns:
+        ``(batch, points + 1, size/4, size/4)`` in 0 … 1.
+    """
+    size = size_px // STRIDE
+    centre = to_map(landmarks_px)
+    line = torch.arange(size, dtype=centre.dtype, device=centre.device)
+    dx = line - centre[..., 0:1]
+    dy = line - centre[..., 1:2]
+    scale = -0.5 / sigma_map**2
+    spots = (
+        torch.exp(scale * dy.square())[..., :, None] * torch.exp(scale * dx.square())[..., None, :]
+    )
+    boundary = _draw_curves(centre, layout, line, sigma_map / 1.5)
+    return torch.cat([spots, boundary[:, None]], 1)
+
+
+def _draw_curves(centre: Tensor, layout: LandmarkLayout, line: Tensor, sigma: float) -> Tensor:
+    begin = torch.tensor([i for c in layout.curves for i in c[:-1]], device=centre.device)
+    end = torch.tensor([i for c in layout.curves for i in c[1:]], device=centre.device)
+    a = centre[:, begin, None, None, :]
+    ab = centre[:, end, None, None, :] - a
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    ap = grid - a
+    along = ((ap * ab).sum(-1) / ab.square().sum(-1).clamp(min=1e-9)).clamp(0.0, 1.0)
+    nearest = (ap - along[..., None] * ab).square().sum(-1).amin(1)
+    return torch.exp(-0.5 * nearest / sigma**2)
+
+
+def read_landmarks(maps: Tensor, layout: LandmarkLayout, reach: int = 3) -> Tensor:
+    """Return ``(batch, points, 2)`` picture coordinates, pixels.
+
+    The peak's neighbourhood is averaged with the map as weight, so the result is
+    finer than a heatmap pixel and differentiable in the maps.
+
+    Args:
+        maps: From U, ``(batch, points + 1, h, w)``.
+        layout: What the maps mean.
+        reach: Neighbours each way, heatmap pixels.
+    """
+    spots = maps[:, : layout.points]
+    height, width = spots.shape[-2:]
+    peak = spots.flatten(2).argmax(-1)
+    columns = torch.arange(width, device=maps.device, dtype=maps.dtype)
+    rows = torch.arange(height, device=maps.device, dtype=maps.dtype)
+    near_x = (columns - (peak % width)[..., None]).abs() <= reach
+    near_y = (rows - (peak // width)[..., None]).abs() <= reach
+    weight = fn.relu(spots) * (near_y[..., :, None] & near_x[..., None, :])
+    total = weight.sum((-2, -1)).clamp(min=1e-12)
+    x = (weight.sum(-2) * columns).sum(-1) / total
+    y = (weight.sum(-1) * rows).sum(-1) / total
+    return to_picture(torch.stack([x, y], -1))
+
+
+def guide_masks(maps: Tensor, layout: LandmarkLayout, floor: float = 0.1) -> Tensor:
+    """Return the two masks of the generator, ``(batch, 2, h, w)`` in 0 … 1.
+
+    Args:
+        maps: From U.
+        layout: What the maps mean.
+        floor: Values below are noise and become 0.
+    """
+    spots = fn.threshold(maps[:, : layout.points], floor, 0.0)
+    outline = spots[:, list(layout.outline)].sum(1)
+    inner = spots[:, list(layout.inner)].sum(1)
+    return torch.stack([outline, inner], 1).clamp(0.0, 1.0)
+
+
+def whole_mask(maps: Tensor, layout: LandmarkLayout, size_px: int) -> Tensor:
+    """Return one soft mask ``(batch, 1, size, size)`` of all landmarks, 0 … 1 (m of eq. 12)."""
+    both = guide_masks(maps, layout).amax(1, keepdim=True)
+    return fn.interpolate(both, size=(size_px, size_px), mode="bilinear", align_corners=False)
