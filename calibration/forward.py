@@ -1,0 +1,211 @@
+"""What a PSF plane should look like, and how it changes with every unknown.
+
+One colour, one transform per picture, as in :mod:`camera_rig.optics.psf`, from whose
+parts it is built; added here are the analytic derivatives that a fit needs (one
+transform per direction in coefficient space) and the blur of source and pixel.
+Single precision inside: a fit is limited by photons long before 1e-6.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from camera_rig.optics import Mode, Pupil
+from camera_rig.optics._xp import Backend, fast_length
+from camera_rig.optics.chebyshev import SeparableMap
+from camera_rig.optics.pupil import aperture
+
+__all__ = ["PlaneModel", "PlaneState", "PointSource"]
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_SINGLE = Backend(torch=False, double=False)
+_ONE = np.ones((1, 1, 1), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """How far the source and the pixel are from mathematical points.
+
+    Args:
+        diameter_px: Diameter of the round source as imaged on the sensor, px.
+        pixel_px: Width of the light-sensitive part of a pixel, in pitches; 0 for
+            data that were sampled at points.
+    """
+
+    diameter_px: float = 0.0
+    pixel_px: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlaneState:
+    """A plane evaluated at one set of coefficients; input of the derivatives.
+
+    Args:
+        pupil_field: Complex field on the pupil grid, unit energy.
+        field: Complex field on the fine sensor grid.
+        sharp: Intensity of a point source, energy share per fine pixel.
+        image: The same with source and pixel blur.
+        scale: Pupil diameter over its nominal value.
+    """
+
+    pupil_field: npt.NDArray[np.complex64]
+    field: npt.NDArray[np.complex64]
+    sharp: Floats
+    image: Floats
+    scale: float
+
+
+class PlaneModel:
+    """PSF of one colour in a window, with derivatives.
+
+    Args:
+        pupil: The optical system; its first wavelength counts.
+        size: Width of the square window, camera px.
+        modes: ``(n, m)`` of all coefficients, waves RMS at that wavelength.
+        source: Size of source and pixel.
+    """
+
+    def __init__(
+        self, pupil: Pupil, size: int, modes: tuple[Mode, ...], source: PointSource
+    ) -> None:
+        self.size, self.modes, self.pupil = size, tuple(modes), pupil
+        self.oversample = pupil.oversample
+        self.fine = size * self.oversample
+        self.length = fast_length(self.fine)
+        self.pitch = pupil.pixels_per_airy(pupil.wavelengths_nm[0]) * self.oversample
+        """Fine pixels per wavelength times f-number, at nominal pupil diameter."""
+        self.source = source
+        self._scale = math.nan
+        self._rows = self._grid = np.empty((0, 0, 0), np.complex64)
+        self._unit: npt.NDArray[np.float32] | None = None
+        pixels = np.arange(self.fine, dtype=np.float32) - np.float32(self.fine // 2)
+        self.column, self.row = pixels[None, :], pixels[:, None]
+
+    @property
+    def tilt_px_per_wave(self) -> float:
+        """Shift of the spot in camera px for one wave RMS of tilt at nominal scale."""
+        return 4.0 * self.pitch / self.oversample
+
+    @property
+    def reach_waves(self) -> float:
+        """Steepest slope that the window can hold, waves per pupil radius."""
+        return self.length / (4.0 * self.pitch)
+
+    def evaluate(
+        self, waves: Floats, scale: float = 1.0, diameter_px: float | None = None
+    ) -> PlaneState:
+        """Return the plane for coefficients (waves RMS, in the order of ``modes``)."""
+        self._set_scale(scale)
+        phase = self._map(np.asarray(waves, np.float32) * np.float32(2.0 * math.pi), _SINGLE)
+        pupil_field = _SINGLE.phasor(self._amplitude, phase)
+        field = self._transform(_ONE, pupil_field)[0].copy()
+        sharp = _SINGLE.intensity(field)
+        image = self._blur(sharp, self._otf(diameter_px))
+        return PlaneState(pupil_field, field, sharp, image, scale)
+
+    def along_modes(self, state: PlaneState, modes: slice | list[int]) -> Floats:
+        """Return dI/dc for single modes (per wave RMS), unblurred, fine grid."""
+        if self._unit is None:
+            eye = np.eye(len(self.modes), dtype=np.float32)
+            self._unit = self._map(eye, _SINGLE)
+        return self._derivative(state, self._unit[modes])
+
+    def along(self, state: PlaneState, directions: Floats) -> Floats:
+        """Return dI/dt for coefficient directions ``(k, modes)``, waves RMS per unit of t."""
+        return self._derivative(state, self._map(directions.astype(np.float32), _SINGLE))
+
+    def along_scale(self, state: PlaneState, tilt_x: Floats, tilt_y: Floats) -> Floats:
+        """Return dI/d(scale) from the derivatives along both tilts (per wave RMS)."""
+        # I(u; s) = s^2 I(s u; 1), and a tilt derivative is a shifted picture.
+        slope = self.column * tilt_x + self.row * tilt_y
+        result: Floats = 2.0 / state.scale * state.sharp - slope / np.float32(4.0 * self.pitch)
+        return result
+
+    def along_diameter(self, state: PlaneState, diameter_px: float) -> Floats:
+        """Return dI/d(source diameter), per px, already blurred."""
+        step = 1e-2
+        high, low = (self._otf(diameter_px + d) for d in (step, max(-step, -diameter_px)))
+        assert high is not None  # noqa: S101 - a positive diameter has a transfer function
+        width = step + min(step, diameter_px)
+        return self._blur(state.sharp, (high - (1.0 if low is None else low)) / width)
+
+    def blurred(self, pictures: Floats, diameter_px: float | None = None) -> Floats:
+        """Return pictures ``(..., fine, fine)`` as source and pixel blur them."""
+        return self._blur(pictures, self._otf(diameter_px))
+
+    def _set_scale(self, scale: float) -> None:
+        if scale == self._scale:
+            return
+        across = self.length / self.pitch
+        samples = math.ceil(across * max(scale, 1.0) - 1e-9)
+        line = (2.0 * np.arange(samples) + 1.0 - samples) / (across * scale)
+        self._map = SeparableMap(self.modes, line)
+        # Not through the cache of optics: a fit of the scale asks for a new one each step.
+        clear = aperture.__wrapped__(samples, across * scale, self.pupil.obscuration)
+        sign = 1.0 - 2.0 * (np.arange(samples) % 2)
+        norm = 1.0 / (math.sqrt(float((clear * clear).sum())) * self.length)
+        self._amplitude = (clear * norm * sign[None, :] * sign[:, None]).astype(np.float32)
+        self._unit = None
+        self._scale = scale
+
+    def _transform(self, maps: Floats, field: npt.NDArray[np.complex64]) -> Any:
+        """Transform ``maps * field``, ``(k, n, n)``, cut to the window; a view of a buffer."""
+        from scipy.fft import fft
+
+        count, samples, length = len(maps), field.shape[0], self.length
+        if self._rows.shape != (count, samples, length):
+            # Fresh large arrays cost more than the arithmetic, so these are kept.
+            self._rows = np.empty((count, samples, length), np.complex64)
+            self._grid = np.empty((count, length, self.fine), np.complex64)
+        rows, grid, low = self._rows, self._grid, length // 2 - self.fine // 2
+        np.multiply(maps, field, out=rows[..., :samples])
+        rows[..., samples:] = 0.0
+        rows = fft(rows, axis=-1, overwrite_x=True)
+        grid[:, :samples] = rows[..., low : low + self.fine]
+        grid[:, samples:] = 0.0
+        return fft(grid, axis=-2, overwrite_x=True)[..., low : low + self.fine, :]
+
+    def _derivative(self, state: PlaneState, maps: Floats) -> Floats:
+        moved = self._transform(maps, state.pupil_field)
+        # 2 Re(U* i 2 pi V) = -4 pi Im(U* V), with V left in its buffer.
+        np.multiply(moved, np.conj(state.field) * np.float32(-4.0 * math.pi), out=moved)
+        result: Floats = np.ascontiguousarray(moved.imag)
+        return result
+
+    def _otf(self, diameter_px: float | None) -> Floats | None:
+        width = self.source.diameter_px if diameter_px is None else diameter_px
+        # Finer grids than the camera's are summed later: that is the pixel's blur.
+        pixel = self.source.pixel_px if self.oversample == 1 else 0.0
+        if width <= 0.0 and pixel <= 0.0:
+            return None
+        key = (width, pixel)
+        if getattr(self, "_otf_key", None) != key:
+            self._otf_kept = _transfer(self.fine, width * self.oversample, pixel)
+            self._otf_key = key
+        return self._otf_kept
+
+    def _blur(self, pictures: Floats, otf: Floats | None) -> Floats:
+        if otf is None:
+            return pictures
+        spectrum = _SINGLE.rfft(pictures, self.fine, -1)
+        spectrum = _SINGLE.fft(spectrum, self.fine, -2) * otf
+        out: Floats = _SINGLE.irfft(_SINGLE.ifft(spectrum, self.fine, -2), self.fine, -1)
+        return out
+
+
+def _transfer(size: int, diameter: float, pixel: float) -> Floats:
+    """Transfer function of a round source and a square pixel, fine px, half spectrum."""
+    from scipy.special import j1
+
+    fx, fy = np.fft.rfftfreq(size), np.fft.fftfreq(size)
+    radius = np.pi * diameter * np.hypot(fx[None, :], fy[:, None])
+    safe = np.where(radius > 1e-9, radius, 1.0)
+    disc = np.where(radius > 1e-9, 2.0 * j1(safe) / safe, 1.0)
+    box = np.sinc(pixel * fx)[None, :] * np.sinc(pixel * fy)[:, None]
+    return np.asarray(disc * box, dtype=np.float32)

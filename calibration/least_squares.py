@@ -1,0 +1,252 @@
+"""Levenberg-Marquardt on binned PSF stacks: the normal equations, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.forward import PlaneModel, PlaneState
+from calibration.stack import PsfStack
+from calibration.unknowns import RetrievalOptions, Unknowns
+
+__all__ = ["Problem", "Stage", "fit_stage"]
+
+Floats = npt.NDArray[np.floating[Any]]
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where one stage of a fit ended.
+
+    Args:
+        theta: Parameters.
+        cost: Chi-squared with priors.
+        chi2: Chi-squared over the degrees of freedom, pictures only.
+        normal: Matrix of the normal equations at the last derivative, priors included.
+    """
+
+    theta: Vector
+    cost: float
+    chi2: float
+    normal: Vector
+
+
+class Problem:
+    """Expected pictures, residuals and normal equations of one stack.
+
+    Args:
+        stack: The pictures.
+        options: What is fitted.
+    """
+
+    def __init__(self, stack: PsfStack, options: RetrievalOptions) -> None:
+        self.stack, self.options = stack, options
+        self.unknowns = Unknowns(stack, options)
+        self.model = PlaneModel(stack.pupil, stack.size, self.unknowns.modes, options.source)
+        self.prior_mean, self.prior_weight = self.unknowns.prior()
+        self.images = np.asarray(stack.images_e, dtype=np.float32)
+        self.valid = None
+        if stack.valid is not None:
+            self.valid = np.broadcast_to(stack.valid, stack.images_e.shape)
+        self.bins = [b for b in options.bins if stack.size % b == 0 and b <= stack.size // 8]
+
+    def states(self, theta: Vector) -> list[PlaneState]:
+        """Evaluate every plane."""
+        u, scale = self.unknowns, self.unknowns.scale_of(theta)
+        diameter = u.diameter_of(theta) if u.source is not None else None
+        return [
+            self.model.evaluate(u.waves(theta, p), scale, diameter)
+            for p in range(self.stack.planes)
+        ]
+
+    def expected(self, theta: Vector, states: list[PlaneState], size: int = 1) -> list[Floats]:
+        """Return the expected pictures, electrons per bin of ``size`` px."""
+        u = self.unknowns
+        return [
+            np.float32(theta[u.flux[p]]) * self._bin(state.image, p, size)
+            + np.float32(theta[u.background[p]]) * self._bin_flat(p, size)
+            for p, state in enumerate(states)
+        ]
+
+    def measured(self, size: int) -> list[Floats]:
+        """Return the pictures, electrons per bin of ``size`` px."""
+        return [
+            bin_pixels(self.images[p] if self.valid is None else self.images[p] * self.valid[p], size)
+            for p in range(self.stack.planes)
+        ]
+
+    def weights(self, expected: Floats, size: int) -> list[Floats]:
+        """Return one over the variance of each bin, for expected full pictures (electrons)."""
+        variance = np.asarray(self.stack.variance_e2(expected), dtype=np.float32)
+        result = []
+        for p in range(self.stack.planes):
+            if self.valid is None:
+                result.append(1.0 / bin_pixels(variance[p], size))
+                continue
+            summed = bin_pixels(variance[p] * self.valid[p], size)
+            seen = summed > 0
+            result.append(np.where(seen, 1.0 / np.where(seen, summed, 1.0), 0.0))
+        return result
+
+    def start(self, shape: Vector) -> Vector:
+        """Return parameters for a first guess of the shape (waves): tilt, flux, background."""
+        u, theta = self.unknowns, self.unknowns.blank()
+        theta[u.shape] = shape
+        states = self.states(theta)
+        for p, state in enumerate(states):
+            image = self.images[p]
+            rim = np.concatenate([image[:4].ravel(), image[-4:].ravel()])
+            background = float(np.median(np.concatenate([rim, image[:, :4].ravel()])))
+            clean = image - background
+            theta[u.background[p]] = background
+            theta[u.flux[p]] = max(float(clean.sum()), 1.0)
+            wanted = np.array(_centroid(clean))
+            there = np.array(_centroid(bin_pixels(state.image, self.model.oversample)))
+            theta[u.tilt[p]] = (wanted - there) / self.model.tilt_px_per_wave
+        return theta
+
+    def normal_equations(
+        self, theta: Vector, states: list[PlaneState], weights: list[Floats], size: int
+    ) -> tuple[Vector, Vector]:
+        """Return (matrix, right-hand side) with priors, for bins of ``size`` px."""
+        matrix, right = np.diag(self.prior_weight), self.prior_weight * (self.prior_mean - theta)
+        expected, measured = self.expected(theta, states, size), self.measured(size)
+        for p, state in enumerate(states):
+            places, columns = self._columns(theta, state, p, size)
+            root = np.sqrt(weights[p]).ravel()
+            columns *= root
+            residual = ((measured[p] - expected[p]).ravel() * root).astype(np.float32)
+            product = columns @ np.vstack([columns, residual]).T
+            matrix[np.ix_(places, places)] += product[:, :-1]
+            right[places] += product[:, -1]
+        return matrix, right
+
+    def cost(
+        self, theta: Vector, states: list[PlaneState], weights: list[Floats], size: int
+    ) -> tuple[float, float]:
+        """Return (chi-squared with priors, chi-squared of the pictures alone)."""
+        expected, measured = self.expected(theta, states, size), self.measured_kept(size)
+        total = 0.0
+        for data, model, weight in zip(measured, expected, weights, strict=True):
+            difference = data - model
+            total += float(np.vdot(difference * weight, difference))
+        gap = theta - self.prior_mean
+        return total + float(np.sum(self.prior_weight * gap * gap)), total
+
+    def measured_kept(self, size: int) -> list[Floats]:
+        """Return :meth:`measured`, remembered for the present bin size."""
+        if getattr(self, "_kept_size", None) != size:
+            self._kept, self._kept_size = self.measured(size), size
+        return self._kept
+
+    def degrees_of_freedom(self, weights: list[Floats]) -> int:
+        """Return data minus parameters."""
+        return sum(int(np.count_nonzero(w)) for w in weights) - self.unknowns.count
+
+    def _columns(
+        self, theta: Vector, state: PlaneState, p: int, size: int
+    ) -> tuple[list[int], Floats]:
+        """Return (parameters, derivatives of plane p by them), one row each."""
+        u, model = self.unknowns, self.model
+        count = 2 + len(self.options.modes)
+        sharp = model.along_modes(state, slice(0, count))
+        places = [*range(u.tilt[p].start, u.tilt[p].stop), *range(u.shape.start, u.shape.stop)]
+        blocks = [sharp]
+        if u.scale is not None:
+            blocks.append(model.along_scale(state, sharp[0], sharp[1])[None])
+            places.append(u.scale)
+        extra, rows = u.directions(theta, p)
+        if extra:
+            blocks.append(model.along(state, rows))
+            places.extend(extra)
+        offset = u.offset[p]
+        if offset.stop > offset.start:
+            blocks.append(model.along_modes(state, u.offset_places))
+            places.extend(range(offset.start, offset.stop))
+        diameter = u.diameter_of(theta)
+        blurred = [model.blurred(b, diameter if u.source is not None else None) for b in blocks]
+        if u.source is not None:
+            blurred.append(model.along_diameter(state, diameter)[None])
+            places.append(u.source)
+        flux = np.float32(theta[u.flux[p]])
+        rows_list = [flux * self._bin(b, p, size).reshape(len(b), -1) for b in blurred]
+        rows_list.append(self._bin(state.image, p, size).reshape(1, -1))
+        rows_list.append(self._bin_flat(p, size).reshape(1, -1))
+        places.extend([u.flux[p], u.background[p]])
+        return places, np.concatenate(rows_list)
+
+    def _bin(self, fine: Floats, p: int, size: int) -> Floats:
+        if self.valid is None:
+            return bin_pixels(fine, size * self.model.oversample)
+        return bin_pixels(bin_pixels(fine, self.model.oversample) * self.valid[p], size)
+
+    def _bin_flat(self, p: int, size: int) -> Floats:
+        if self.valid is None:
+            return np.full((self.stack.size // size,) * 2, size * size, dtype=np.float32)
+        return bin_pixels(self.valid[p].astype(np.float32), size)
+
+
+def fit_stage(
+    problem: Problem, theta: Vector, weights: list[Floats], size: int, rounds: int
+) -> Stage:
+    """Run Levenberg-Marquardt at one bin size until it no longer pays.
+
+    Coarse stages stop when chi-squared falls by less than a hundredth. At the finest
+    the steps are quadratic: after a fall below 3 the next would be far below sigma.
+    """
+    damping, states = 1e-3, problem.states(theta)
+    cost, data_cost = problem.cost(theta, states, weights, size)
+    freedom = max(problem.degrees_of_freedom(weights), 1)
+    normal = np.zeros((0, 0))
+    for _ in range(rounds):
+        normal, right = problem.normal_equations(theta, states, weights, size)
+        enough = 3.0 if size == 1 else max(0.01 * cost, 3.0)
+        moved = False
+        for _ in range(6):
+            step = _solve(normal, right, damping)
+            trial = theta + step
+            trial_states = problem.states(trial)
+            new_cost, new_data = problem.cost(trial, trial_states, weights, size)
+            moved = new_cost < cost
+            if moved or float(right @ step) < 0.3:
+                break
+            damping *= 8.0
+        if not moved:
+            break
+        fallen = cost - new_cost
+        theta, states, cost, data_cost = trial, trial_states, new_cost, new_data
+        damping = max(damping / 6.0, 1e-9)
+        if fallen < enough:
+            break
+    return Stage(theta, cost, data_cost / freedom, normal)
+
+
+def _solve(normal: Vector, right: Vector, damping: float) -> Vector:
+    scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
+    scaled = normal / scale[:, None] / scale[None, :]
+    scaled[np.diag_indices_from(scaled)] += damping
+    step: Vector = np.linalg.solve(scaled, right / scale) / scale
+    return step
+
+
+def bin_pixels(pictures: Floats, size: int) -> Floats:
+    """Return pictures ``(..., h, w)`` summed over squares of ``size`` px."""
+    if size == 1:
+        return pictures
+    *lead, height, width = pictures.shape
+    rows = pictures.reshape(*lead, height // size, size, width).sum(-2)
+    out: Floats = rows.reshape(*lead, height // size, width // size, size).sum(-1)
+    return out
+
+
+def _centroid(image: Floats) -> tuple[float, float]:
+    """Return (x, y) from the axis, px, of what stands clear of the noise."""
+    level = np.float32(0.02) * bin_pixels(image, 2).max() / 4
+    clear = np.where(image > level, image, 0.0)
+    axis = np.arange(image.shape[0]) - image.shape[0] // 2
+    total = max(float(clear.sum()), 1e-12)
+    return float(clear.sum(0) @ axis) / total, float(clear.sum(1) @ axis) / total
