@@ -1,0 +1,1 @@
+"""Synthetic talking heads: who (identity), what (motion), and the picture (renderer)."""

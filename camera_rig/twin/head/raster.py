@@ -1,0 +1,176 @@
+"""Compiled rasteriser: nearest surface on a grid, and a list of see-through layers per pixel.
+
+Opaque triangles are tested on a grid of 2 x 2 samples per pixel, and the nearest one is
+kept, so that edges come out smooth though each surface is shaded once per pixel. Hair,
+brows and lashes are see-through: every triangle leaves a fragment with the samples it
+covers, and the shader blends them from back to front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camera_rig.twin.head._compiled import compiled
+from camera_rig.twin.head.assets import Floats, Ints
+
+Bytes = NDArray[np.uint8]
+
+
+@compiled
+def draw_nearest(corners: Floats, tri: Ints, depth: Floats, owner: Ints) -> None:
+    """Keep the nearest front-facing triangle at each sample.
+
+    Args:
+        corners: ``(n, 3)`` x, y in samples (sample centres at halves), z growing to the viewer.
+        tri: ``(m, 3)`` triangles.
+        depth: ``(H, W)`` z of what was kept so far; changed in place.
+        owner: ``(H, W)`` its triangle; changed in place.
+    """
+    height, width = depth.shape
+    for t in range(tri.shape[0]):
+        a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+        x0, y0 = corners[a, 0], corners[a, 1]
+        x1, y1 = corners[b, 0], corners[b, 1]
+        x2, y2 = corners[c, 0], corners[c, 1]
+        # y grows downwards here, so a front face runs clockwise.
+        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
+        if area <= 1e-9:
+            continue
+        left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
+        right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
+        top = max(0, int(np.ceil(min(y0, y1, y2) - 0.5)))
+        bottom = min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+        if left > right or top > bottom:
+            continue
+        inv = 1.0 / area
+        b1x, b1y = -(y2 - y0) * inv, (x2 - x0) * inv
+        b2x, b2y = (y1 - y0) * inv, -(x1 - x0) * inv
+        z0 = corners[a, 2]
+        dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        for y in range(top, bottom + 1):
+            py = y + 0.5 - y0
+            for x in range(left, right + 1):
+                px = x + 0.5 - x0
+                w1 = px * b1x + py * b1y
+                w2 = px * b2x + py * b2y
+                if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
+                    z = z0 + w1 * dz1 + w2 * dz2
+                    if z > depth[y, x]:
+                        depth[y, x] = z
+                        owner[y, x] = t
+
+
+@compiled
+def draw_depth(corners: Floats, tri: Ints, depth: Floats) -> None:
+    """Keep the largest z at each sample, whichever way the triangle faces."""
+    height, width = depth.shape
+    for t in range(tri.shape[0]):
+        a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+        x0, y0 = corners[a, 0], corners[a, 1]
+        x1, y1 = corners[b, 0], corners[b, 1]
+        x2, y2 = corners[c, 0], corners[c, 1]
+        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
+        if abs(area) <= 1e-9:
+            continue
+        left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
+        right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
+        top = max(0, int(np.ceil(min(y0, y1, y2) - 0.5)))
+        bottom = min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+        inv = 1.0 / area
+        z0 = corners[a, 2]
+        dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        for y in range(top, bottom + 1):
+            py = y + 0.5 - y0
+            for x in range(left, right + 1):
+                px = x + 0.5 - x0
+                w1 = (py * (x2 - x0) - px * (y2 - y0)) * inv
+                w2 = (px * (y1 - y0) - py * (x1 - x0)) * inv
+                if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
+                    z = z0 + w1 * dz1 + w2 * dz2
+                    if z > depth[y, x]:
+                        depth[y, x] = z
+
+
+@compiled
+def collect_layers(
+    corners: Floats,
+    tri: Ints,
+    first: int,
+    bias: Floats,
+    depth: Floats,
+    head: Ints,
+    link: Ints,
+    frag_tri: Ints,
+    frag_z: Floats,
+    frag_cover: Bytes,
+) -> int:
+    """Chain the see-through fragments of each pixel, unsorted.
+
+    Args:
+        corners: ``(n, 3)`` as for :func:`draw_nearest`, two samples per pixel each way.
+        tri: ``(m, 3)`` triangles; those from ``first`` on are drawn.
+        first: First see-through triangle.
+        bias: ``(m,)`` z by which a triangle is moved to the viewer when hidden surfaces are cut.
+        depth: ``(2 H, 2 W)`` z of the opaque surfaces.
+        head: ``(H, W)`` number of the first fragment of a pixel, -1 for none; changed.
+        link: Next fragment of the same pixel, -1 for none; changed.
+        frag_tri: Triangle of each fragment; changed.
+        frag_z: z of each fragment; changed.
+        frag_cover: Number of the four samples that a fragment covers; changed.
+
+    Returns:
+        Number of fragments, or -1 when there was no room for all.
+    """
+    rows, columns = head.shape
+    count = 0
+    for t in range(first, tri.shape[0]):
+        a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+        x0, y0 = corners[a, 0], corners[a, 1]
+        x1, y1 = corners[b, 0], corners[b, 1]
+        x2, y2 = corners[c, 0], corners[c, 1]
+        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
+        if abs(area) <= 1e-6:
+            continue
+        left = max(0, int(np.floor(min(x0, x1, x2)) // 2))
+        right = min(columns - 1, int(np.floor(max(x0, x1, x2)) // 2))
+        top = max(0, int(np.floor(min(y0, y1, y2)) // 2))
+        bottom = min(rows - 1, int(np.floor(max(y0, y1, y2)) // 2))
+        inv = 1.0 / area
+        z0 = corners[a, 2]
+        dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                cover = 0
+                nearest = -1e30
+                for k in range(4):
+                    sx, sy = 2 * x + (k & 1), 2 * y + (k >> 1)
+                    px, py = sx + 0.5 - x0, sy + 0.5 - y0
+                    w1 = (py * (x2 - x0) - px * (y2 - y0)) * inv
+                    w2 = (px * (y1 - y0) - py * (x1 - x0)) * inv
+                    if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
+                        z = z0 + w1 * dz1 + w2 * dz2
+                        if z + bias[t] > depth[sy, sx]:
+                            cover += 1
+                            nearest = max(nearest, z)
+                if cover == 0:
+                    continue
+                # Neighbouring triangles of one sheet share the pixel on their common edge:
+                # one fragment with both covers, else the sheet would show its seams.
+                joined = False
+                at = head[y, x]
+                while at >= 0:
+                    if frag_cover[at] + cover <= 4 and abs(frag_z[at] - nearest) < 0.02:
+                        frag_cover[at] += cover
+                        joined = True
+                        break
+                    at = link[at]
+                if joined:
+                    continue
+                if count >= link.shape[0]:
+                    return -1
+                frag_tri[count], frag_z[count], frag_cover[count] = t, nearest, cover
+                link[count] = head[y, x]
+                head[y, x] = count
+                count += 1
+    return count
