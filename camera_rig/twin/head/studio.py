@@ -59,10 +59,7 @@ class Studio:
             ambient=ambient.astype(np.float32),
             cloth_rgb=(float(cloth[0]), float(cloth[1]), float(cloth[2])),
             neckline=(float(rng.uniform(0.68, 0.95)), float(rng.choice([0.0, 0.15, 0.35]))),
-            stripes=(
-                float(rng.uniform(150, 420) if striped else 0.0),
-                float(rng.uniform(0.4, 1.6)),
-            ),
+            stripes=(float(stripes), float(rng.uniform(0.4, 1.6))),
         )
 
 
