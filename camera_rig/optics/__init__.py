@@ -27,6 +27,7 @@ from camera_rig.optics.orientation import Orientation, stretch_matrix
 from camera_rig.optics.plan import Form, Plan, choose
 from camera_rig.optics.psf import Psf, PsfModel, compute_psf
 from camera_rig.optics.pupil import Pupil, defocus_of_object, defocus_of_shift
+from camera_rig.optics.relay import Relay
 from camera_rig.optics.response import CameraResponse, SensorNoise
 from camera_rig.optics.zernike import Mode, Order, from_mode, modes, norm, to_mode
 
@@ -44,6 +45,7 @@ __all__ = [
     "Psf",
     "PsfModel",
     "Pupil",
+    "Relay",
     "SensorNoise",
     "Unit",
     "choose",

@@ -83,6 +83,8 @@ class _Reader:
                 mode = zernike.to_mode(order, int(key))
             except ConfigError as error:
                 self._refuse(node, f"values.{key}: {error.message}", error.hint)
+            if mode in values:
+                self._refuse(node, f"values.{key}: index {int(key)} is given twice", "keep one")
             values[mode] = self._number(node, f"values.{key}")
         texts = {k: self._text(entries[k], k) for k in ("source", "notes") if k in entries}
         basis = self._text(entries["basis"], "basis")

@@ -86,7 +86,7 @@ def _one_colour(
     rim = (pupil.diameter_mm / 2.0) ** 2
     chirp = -wavenumber / (2.0 * pupil.focal_length_mm) * square
     chirp = chirp + wavenumber * pupil.defocus_um * 1e-3 * square / rim
-    amplitude = back.real(clear / math.sqrt(float((clear * clear).sum())))
+    amplitude = back.real(clear / math.sqrt(float(clear.sum())))
     # The chirp turns thousands of radians: in double, then narrowed.
     lens = back.complex(np.exp(1j * chirp))
     field = back.phasor(amplitude, path_um * (wavenumber * 1e-3)) * lens

@@ -19,6 +19,11 @@ from camera_rig.optics.zernike import Mode
 MAX_SAMPLES = 4096
 """Pupil samples beyond which diffraction is left to the geometric form."""
 
+NOT_FINITE = "the coefficients are not all finite numbers"
+
+MIN_SAMPLES = 96
+"""Samples across the pupil below which its round edge costs more than 0.3 %."""
+
 MARGIN = 1.15
 """Grid over the bare need of two samples per fringe: room for diffraction's rim."""
 
@@ -83,13 +88,19 @@ def choose(
     """
     wanted = _form_named(form)
     reach = ray_reach_pixels(coefficients_um, tuple(modes), pupil)
+    if not math.isfinite(reach):
+        raise ConfigError(NOT_FINITE, hint="look for the first nan or inf in the coefficients")
     if wanted is Form.GEOMETRIC:
         return Plan(wanted, 0, 0, 1, "geometric form asked for")
     over = pupil.oversample
     span = max(2.0 * reach * MARGIN, 1.0)
-    fft_size = fast_length(math.ceil(max(size, span, 32) * over))
-    across = _pupil_samples(pupil, fft_size, over)
-    mft_samples = _mft_samples(pupil, max(size, span))
+    finest = pupil.pixels_per_airy(min(pupil.wavelengths_nm))
+    coarsest = pupil.pixels_per_airy(max(pupil.wavelengths_nm))
+    # With several fine pixels to one the axis lies between them: one pixel more.
+    window = size if over == 1 else size + 1
+    fft_size = fast_length(math.ceil(max(window, span, MIN_SAMPLES * coarsest) * over))
+    across = math.ceil(fft_size / (finest * over) - 1e-9)
+    mft_samples = max(MIN_SAMPLES, 2 * math.ceil(max(size, span) / finest / 2.0))
     if min(across, mft_samples) > MAX_SAMPLES:
         message = (
             f"the aberration throws rays {reach:.0f} pixels off and needs "
@@ -121,6 +132,8 @@ def check_sampling(
     if plan.form is Form.GEOMETRIC:
         return []
     slope_um = steepest_slope_um(coefficients_um, tuple(modes), pupil.defocus_um)
+    if not math.isfinite(slope_um):
+        return [NOT_FINITE]
     reasons = []
     for wavelength in pupil.wavelengths_nm:
         across = float(plan.samples)
@@ -151,10 +164,9 @@ def steepest_slope_um(
 ) -> float:
     """Return the steepest slope along x or y, micrometres of path per pupil radius."""
     along_x, along_y, x, y = _slopes(tuple(modes))
-    c = np.asarray(coefficients_um, dtype=np.float64).T
-    shape = (-1,) + (1,) * (c.ndim - 1)
-    slope_x = along_x @ c + 2.0 * defocus_um * x.reshape(shape)
-    slope_y = along_y @ c + 2.0 * defocus_um * y.reshape(shape)
+    c = np.asarray(coefficients_um, dtype=np.float64)
+    slope_x = c @ along_x + 2.0 * defocus_um * x
+    slope_y = c @ along_y + 2.0 * defocus_um * y
     return float(max(np.abs(slope_x).max(), np.abs(slope_y).max()))
 
 
@@ -163,18 +175,7 @@ def _slopes(modes: tuple[Mode, ...]) -> tuple[Any, Any, Any, Any]:
     along_x, along_y = chebyshev.slope_points(modes)
     tilt_x, tilt_y = chebyshev.slope_points(((2, 0),), angles=len(along_x) // 4)
     unit = 4.0 * math.sqrt(3.0)  # d/dx of sqrt(3)(2 r^2 - 1) is 4 sqrt(3) x
-    return along_x, along_y, tilt_x[:, 0] / unit, tilt_y[:, 0] / unit
-
-
-def _pupil_samples(pupil: Pupil, fft_size: int, over: int) -> int:
-    finest = pupil.pixels_per_airy(min(pupil.wavelengths_nm)) * over
-    return math.ceil(fft_size / finest - 1e-9)
-
-
-def _mft_samples(pupil: Pupil, span_pixels: float) -> int:
-    """Samples so that the window and the farthest ray lie within one period."""
-    finest = pupil.pixels_per_airy(min(pupil.wavelengths_nm))
-    return max(32, 2 * math.ceil(span_pixels / finest / 2.0))
+    return along_x.T.copy(), along_y.T.copy(), tilt_x[:, 0] / unit, tilt_y[:, 0] / unit
 
 
 def _fft_cost(samples: int, length: int, window: int) -> float:

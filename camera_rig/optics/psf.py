@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from camera_rig.errors import ConfigError
 from camera_rig.optics import chebyshev, zernike
-from camera_rig.optics._xp import Array, Backend, backend_of, to_numpy
+from camera_rig.optics._xp import Array, Backend, Matrix, backend_of, to_numpy
 from camera_rig.optics.coefficients import Coefficients
 from camera_rig.optics.plan import Form, Plan, check_sampling, choose
 from camera_rig.optics.pupil import Pupil, aperture
@@ -191,6 +190,11 @@ class _Colour:
         self.across = plan.fft_size / pitch if plan.form is Form.FFT else float(plan.samples)
         self.samples = math.ceil(self.across - 1e-9)
         self.pitch = pitch
+        if plan.form is Form.FFT and not 0 <= self._low <= plan.fft_size - self.fine:
+            raise ConfigError(
+                f"a window of {size} pixels does not fit into a transform of {plan.fft_size}",
+                hint="take the plan from choose() for this window",
+            )
         line = (2.0 * np.arange(self.samples) + 1.0 - self.samples) / self.across
         self.map = chebyshev.SeparableMap(modes, line)
         self._line = line
@@ -219,18 +223,17 @@ class _Colour:
         return self._binned(back.intensity(field)), pull
 
     def _pupil_field(self, coefficients_um: Array, back: Backend) -> Array:
-        amplitude, defocus, *_ = self._constants(back)
+        amplitude, fixed, *_ = self._constants(back)
         phase = self.map(coefficients_um * self.phase_per_um, back)
-        if defocus is not None:
-            phase = phase + defocus
+        if fixed is not None:
+            phase = phase + fixed
         return back.phasor(amplitude, phase)
 
     def _to_sensor(self, pupil_field: Array, back: Backend) -> Array:
         if self.plan.form is Form.MFT:
             left, right = self._constants(back)[2:]
             return left @ (pupil_field @ right)
-        length = self.plan.fft_size
-        low = length // 2 - self.fine // 2
+        length, low = self.plan.fft_size, self._low
         rows = back.fft(pupil_field, length, -1)[..., low : low + self.fine]
         return back.fft(rows, length, -2)[..., low : low + self.fine, :]
 
@@ -239,8 +242,7 @@ class _Colour:
         if self.plan.form is Form.MFT:
             left, right = self._constants(back)[2:]
             return left.conj().T @ (field @ right.conj().T)
-        length = self.plan.fft_size
-        low = length // 2 - self.fine // 2
+        length, low = self.plan.fft_size, self._low
         rows = back.adjoint_fft(field, length, low, self.samples, -2)
         return back.adjoint_fft(rows, length, low, self.samples, -1)
 
@@ -268,19 +270,39 @@ class _Colour:
 
     def _make(self, back: Backend) -> tuple[Array, ...]:
         clear = aperture(self.samples, self.across, self.pupil.obscuration)
-        scale = 1.0 / math.sqrt(float((clear * clear).sum()))
-        defocus = None
-        if self.pupil.defocus_um:
-            square = self._line**2
-            path = self.pupil.defocus_um * (square[None, :] + square[:, None])
-            defocus = back.real(self.phase_per_um * path)
+        # By the area, not by the sum of squares: grey edges then give the true
+        # circle's PSF, and the light that the grid's period cannot hold is missing
+        # from the sum instead of being spread over the core.
+        scale = 1.0 / math.sqrt(float(clear.sum()))
+        fixed = self._fixed_phase()
+        phase = None if fixed is None else back.real(fixed)
         if self.plan.form is Form.MFT:
             matrices = self._mft_matrices(back)
-            return back.real(clear * scale / self._period), defocus, *matrices
+            return back.real(clear * scale / self._period), phase, *matrices
         # Alternating signs move the axis to the middle of the transform.
         sign = 1.0 - 2.0 * (np.arange(self.samples) % 2)
         amplitude = clear * scale / self.plan.fft_size * sign[None, :] * sign[:, None]
-        return back.real(amplitude), defocus
+        return back.real(amplitude), phase
+
+    def _fixed_phase(self) -> Matrix | None:
+        """Phase that no coefficient changes: defocus, and the axis between fine pixels."""
+        square = self._line**2 * self.pupil.defocus_um * self.phase_per_um
+        if self.plan.form is Form.FFT and self._axis % 1.0:
+            square = square + np.pi * np.arange(self.samples) / self.plan.fft_size
+        if not square.any():
+            return None
+        return square[None, :] + square[:, None]
+
+    @property
+    def _axis(self) -> float:
+        """Where the optical axis lies, in fine pixels of the window: a pixel's middle."""
+        factor = self.plan.oversample
+        return (self.size // 2) * factor + (factor - 1) / 2.0
+
+    @property
+    def _low(self) -> int:
+        """First fine pixel of the window in the transform."""
+        return self.plan.fft_size // 2 - int(self._axis)
 
     @property
     def _period(self) -> float:
@@ -288,10 +310,7 @@ class _Colour:
         return self.across * self.pitch
 
     def _mft_matrices(self, back: Backend) -> tuple[Array, Array]:
-        pixels = self._mft_pixels()
+        pixels = np.arange(self.fine) - self._axis
         place = self._line * self.across / 2.0
         kernel = np.exp(-2j * np.pi * np.outer(pixels, place) / self._period)
         return back.complex(kernel), back.complex(kernel.T)
-
-    def _mft_pixels(self) -> Any:
-        return np.arange(self.fine) - float(self.fine // 2)
