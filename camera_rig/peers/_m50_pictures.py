@@ -30,8 +30,8 @@ def _scene(size: tuple[int, int], phase: int) -> npt.NDArray[np.float32]:
     picture[lower] = patches[np.minimum((x * 5).astype(int), 4)][None]
     bar = np.abs(x - (phase % _PHASES) / _PHASES) < 0.012
     picture[:, bar] = 0.9
-    noise = np.random.default_rng(phase % _PHASES).normal(0, 0.004, (height, width, 1))
-    return np.clip(picture + noise.astype(np.float32), 0, None)
+    grain = np.random.default_rng(phase % _PHASES).standard_normal((height, width, 1), np.float32)
+    return np.clip(picture * (1 + 0.08 * grain), 0, None)
 
 
 @functools.lru_cache(maxsize=128)

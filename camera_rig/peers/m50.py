@@ -43,6 +43,7 @@ _BUSY = Reply(0x2019)
 _NOT_READY = Reply(0xA102)
 _UNSUPPORTED = Reply(0x2005)
 _NO_SUCH_OBJECT = Reply(0x2009)
+_WELL_EXPOSED = 4000.0  # 1/125 s at ISO 100 and f/5.6
 _FORMAT_JPEG, _FORMAT_CR3 = 0x3801, 0xB108
 _EVF_LARGE, _EVF_SMALL = 0x02, 0x08
 _TERMINATOR = struct.pack("<II", 8, 0)
@@ -118,7 +119,7 @@ class EmulatedM50:
 
     def __init__(self, options: M50Options) -> None:
         self.options = options
-        self._random = random.Random(options.seed)  # noqa: S311 - faults, not secrets
+        self._random = random.Random(options.seed)
         self._lock = threading.Lock()
         self.values: dict[int, bytes] = {
             prop: struct.pack("<I", value) for prop, value in _NUMBERS.items()
@@ -208,6 +209,7 @@ class EmulatedM50:
 
     def _request_property(self, operation: Operation) -> Reply:
         prop = operation.params[0]
+        self._tell_time()
         if prop not in self.values:
             return _UNSUPPORTED
         self._events.append(value_record(prop, self.values[prop]))
@@ -248,7 +250,7 @@ class EmulatedM50:
         exposure_s = exposure_s_of(self._number(Prop.SHUTTER))
         speed = iso_of(self._number(Prop.ISO)) / 100
         stop = aperture_of(self._number(Prop.APERTURE))
-        return float(exposure_s * speed / stop**2 * 31.0 * 125 / 100)
+        return float(exposure_s * speed / stop**2 * _WELL_EXPOSED)
 
     def _viewfinder(self, _: Operation) -> Reply:
         if self._live_since_s is None:

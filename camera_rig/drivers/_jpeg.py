@@ -1,0 +1,49 @@
+"""JPEG facts and decoding, shared by the camera drivers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from camera_rig.errors import StorageError
+
+__all__ = ["decode_rgb", "jpeg_size"]
+
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
+    """Return width and height (px) from the header; nothing is decoded.
+
+    Raises:
+        StorageError: The bytes are no JPEG or end before the frame header.
+    """
+    at = 2
+    if bytes(data[:2]) == b"\xff\xd8":
+        while at + 9 <= len(data) and data[at] == 0xFF:
+            marker = data[at + 1]
+            if marker in _START_OF_FRAME:
+                return (data[at + 7] << 8) + data[at + 8], (data[at + 5] << 8) + data[at + 6]
+            at += 2 if marker in _STANDALONE else 2 + (data[at + 2] << 8) + data[at + 3]
+    raise StorageError(
+        "the camera sent bytes that are no whole JPEG",
+        hint="check the cable; if it stays, restart the camera",
+    )
+
+
+def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
+    """Return the picture as H×W×3 RGB, uint8.
+
+    Raises:
+        StorageError: The bytes do not decode.
+    """
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise StorageError(
+            f"{len(data)} bytes from the camera do not decode as a picture",
+            hint="check the cable; if it stays, restart the camera",
+        )
+    return np.asarray(pixels, np.uint8)
