@@ -1,0 +1,265 @@
+"""From the object plane to the sensors: beam splitter, two arms, diffraction.
+
+Each arm knows its mounting (where a point lands), its pupil (how a point spreads) and
+how much light it passes. The privacy arm sees the mirror's wavefront and the hidden
+static aberration of the bench, the side arm only its own focus.
+
+Orientation: wavefronts are given in the pupil as seen in the upright picture, x right
+and y **up**; pictures have row 0 at the top. So ``shape.oriented(rows_down())`` of a
+wavefront gives the spot as it stands in the frame.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from camera_rig.bench import Bench, BranchOptics
+from camera_rig.optics import Order, Orientation, PsfModel, Pupil, choose, from_mode
+from camera_rig.optics.plan import ray_reach_pixels
+from camera_rig.twin import _random
+from camera_rig.twin.blur import Blur, blur_for
+from camera_rig.twin.geometry import Geometry, GeometryOptions, Grid, Resampler
+from camera_rig.twin.mirror import MODES
+from camera_rig.twin.scene import Field as SceneField
+from camera_rig.twin.scene import Radiance, Scene
+from camera_rig.twin.targets import PointSource, disc_coverage
+
+__all__ = ["Arm", "LightPathOptions", "Moment", "StaticWavefront", "arms", "electrons_per_s"]
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+_ROWS_DOWN = np.diag(Orientation.rows_down().matrix(MODES))
+_LARGEST_WINDOW = 1024
+
+
+class LightPathOptions(BaseModel):
+    """The light path's hidden facts. None: drawn from the world's seed.
+
+    Args:
+        white_cd_per_m2: Luminance of the brightest white of a scene, cd/m².
+        photons_per_lumen_s: Photons per lumen and second in each colour's band.
+        share_to_privacy: Light that the splitter sends to the mirror.
+        mirror_reflectivity: Light that the mirror returns.
+        static_waves_rms: Size of the bench's own aberration, waves at 550 nm.
+        static_noll: The aberration itself, Noll index to waves at 550 nm.
+        focus_drift_um: Height of the slow focus wander, µm RMS of wavefront.
+        focus_drift_period_s: Its period, s.
+        side_defocus_um: Focus error of the side arm, µm RMS of wavefront.
+        tolerance_waves: Change of shape (waves RMS at 550 nm) that makes a new blur.
+        privacy: Mounting of the privacy camera.
+        side: Mounting of the side camera.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    white_cd_per_m2: Annotated[float, Field(gt=0)] = 2000.0
+    photons_per_lumen_s: Annotated[float, Field(gt=0)] = 3.7e15
+    share_to_privacy: Share = 0.5
+    mirror_reflectivity: Share = 0.9
+    static_waves_rms: Annotated[float, Field(ge=0)] = 0.15
+    static_noll: dict[int, float] | None = None
+    focus_drift_um: Annotated[float, Field(ge=0)] = 0.01
+    focus_drift_period_s: Annotated[float, Field(gt=0)] = 900.0
+    side_defocus_um: float = 0.03
+    tolerance_waves: Annotated[float, Field(gt=0)] = 0.004
+    privacy: GeometryOptions = GeometryOptions()
+    side: GeometryOptions = GeometryOptions()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an arm needs to know of one instant.
+
+    Args:
+        scene: What stands before the rig.
+        key: Equal for two moments only if the light before the rig is equal.
+        radiance: Returns the scene's picture.
+        source_mm: Where the stage has carried a point source, from its place, mm.
+        wavefront_um: Aberration of the arm, µm RMS per mode of the twin's modes.
+    """
+
+    scene: Scene
+    key: Hashable
+    radiance: Callable[[], Radiance]
+    source_mm: float
+    wavefront_um: Floats
+
+
+class StaticWavefront:
+    """The bench's own aberration, with its slow wander of focus.
+
+    Args:
+        options: The light path.
+        state: Random key.
+    """
+
+    def __init__(self, options: LightPathOptions, state: int) -> None:
+        self._options = options
+        self._phase = 2 * math.pi * _random.uniform(state, 1)
+        self.um = np.zeros(len(MODES))
+        noll = {from_mode(Order.NOLL, mode): place for place, mode in enumerate(MODES)}
+        if options.static_noll is not None:
+            values = dict(options.static_noll)
+        else:
+            # Alignment leaves mostly low orders: each radial order a little less.
+            drawn = {j: _random.normal(state, 10 + j) / MODES[noll[j]][0] for j in range(4, 16)}
+            size = math.sqrt(sum(value**2 for value in drawn.values()))
+            values = {j: options.static_waves_rms * value / size for j, value in drawn.items()}
+        for j, waves in values.items():
+            self.um[noll[j]] = 0.55 * waves
+
+    def at(self, t_s: float) -> Floats:
+        """Return µm RMS per mode at world time ``t_s`` (s)."""
+        um = self.um.copy()
+        turn = 2 * math.pi * t_s / self._options.focus_drift_period_s + self._phase
+        um[MODES.index((2, 0))] += self._options.focus_drift_um * math.sin(turn)
+        return um
+
+
+def electrons_per_s(
+    options: LightPathOptions, pupil: Pupil, quantum_efficiency: tuple[float, ...], share: float
+) -> Floats:
+    """Return electrons per pixel and second from white, by colour.
+
+    Illuminance behind a lens is ``pi/4 L (D/s')^2``; the rest is area and photons.
+    """
+    lux = math.pi / 4 * options.white_cd_per_m2 * (pupil.diameter_mm / pupil.focal_length_mm) ** 2
+    lumen = lux * share * (pupil.pixel_um * 1e-6) ** 2
+    return lumen * options.photons_per_lumen_s * np.asarray(quantum_efficiency)
+
+
+class Arm:
+    """One arm: forms pictures of relative light on its sensor. Thread-safe.
+
+    Args:
+        geometry: Mounting.
+        optics: Lens and pupil.
+        bench: Wavelengths and distances.
+        tolerance_waves: Change of wavefront (RMS at 550 nm) that makes a new blur.
+    """
+
+    def __init__(
+        self, geometry: Geometry, optics: BranchOptics, bench: Bench, tolerance_waves: float
+    ) -> None:
+        self.geometry = geometry
+        self.pupil = Pupil(
+            diameter_mm=optics.pupil_diameter_mm,
+            focal_length_mm=optics.image_distance_mm(bench.object_distance_mm),
+            pixel_um=optics.pixel_um(geometry.size[0]),
+            wavelengths_nm=bench.wavelengths_nm,
+        )
+        self.lock = threading.RLock()
+        self._tolerance_um = 0.55 * tolerance_waves
+        self._blurs: list[tuple[Floats, int, Blur]] = []
+        self._made = 0
+        self._models: dict[tuple[int, int, int], PsfModel] = {}
+        self._resamplers: dict[tuple[Grid, SceneField], Resampler] = {}
+        self._work: dict[tuple[int, int], Floats32] = {}
+        self._pictures: dict[Hashable, Floats32] = {}
+
+    def kernel(self, wavefront_um: Floats) -> Floats:
+        """Return the PSF on sensor pixels, (3, n, n), axis at ``n // 2``, row 0 on top."""
+        um = wavefront_um * _ROWS_DOWN
+        reach = ray_reach_pixels(um, MODES, self.pupil)
+        window = min(_LARGEST_WINDOW, 64 * math.ceil((2.1 * reach + 40) / 64))
+        plan = choose(um, MODES, self.pupil, window)
+        key = (window, plan.fft_size, plan.samples)
+        model = self._models.get(key)
+        if model is None:
+            if len(self._models) > 6:
+                self._models.clear()
+            model = self._models[key] = PsfModel(self.pupil, MODES, window, plan=plan, check=False)
+        return np.asarray(model(um.astype(np.float32)))
+
+    def blur(self, wavefront_um: Floats) -> tuple[int, Blur]:
+        """Return a number and the filter of this shape; kept while the shape stands."""
+        for place, (shape, number, blur) in enumerate(self._blurs):
+            if np.linalg.norm(shape[1:] - wavefront_um[1:]) <= self._tolerance_um:
+                if place:
+                    self._blurs.insert(0, self._blurs.pop(place))
+                return number, blur
+        blur = blur_for(self.kernel(wavefront_um), self.geometry.size)
+        self._made += 1
+        self._blurs.insert(0, (wavefront_um.copy(), self._made, blur))
+        del self._blurs[4:]
+        return self._made, blur
+
+    def picture(self, moment: Moment) -> Floats32:
+        """Return relative light (3, H, W) on the sensor, noise-free; do not write to it."""
+        with self.lock:
+            number, blur = self.blur(moment.wavefront_um)
+            key = (number, moment.key)
+            picture = self._pictures.pop(key, None)
+            if picture is None:
+                picture = self._buffer()
+                blur(self._samples(moment, blur.grid), picture)
+            self._pictures[key] = picture  # newest last
+            return picture
+
+    def forget(self) -> None:
+        """Drop kept pictures, as after a change of scene."""
+        with self.lock:
+            self._pictures.clear()
+
+    def _buffer(self) -> Floats32:
+        # Three pictures are enough for an exposure across two changes; older ones lend
+        # their memory, so that no frame touches fresh pages.
+        if len(self._pictures) >= 3:
+            return self._pictures.pop(next(iter(self._pictures)))
+        width, height = self.geometry.size
+        return np.empty((3, height, width), np.float32)
+
+    def _samples(self, moment: Moment, grid: Grid) -> Floats32:
+        shape = (grid.rows, grid.columns)
+        work = self._work.get(shape)
+        if work is None:
+            if len(self._work) > 3:
+                self._work.clear()
+            work = self._work[shape] = np.empty((3, *shape), np.float32)
+        if isinstance(moment.scene, PointSource):
+            work[:] = self._disc(moment.scene, moment.source_mm, grid)
+            return work
+        field = moment.scene.field
+        resampler = self._resamplers.get((grid, field))
+        if resampler is None:
+            if len(self._resamplers) > 3:
+                self._resamplers.clear()
+            resampler = self._resamplers[grid, field] = Resampler(self.geometry, grid, field)
+        resampler(moment.radiance(), work)
+        return work
+
+    def _disc(self, source: PointSource, source_mm: float, grid: Grid) -> Floats:
+        """Draw a pinhole straight on the grid: scene pixels are coarser than a PSF."""
+        centre_mm = np.array([source.x_mm + source_mm, source.y_mm])
+        x, y = (self.geometry.to_px(centre_mm) - np.array(grid.origin_px)) / grid.step_px
+        radius = source.diameter_mm / 2 * self.geometry.px_per_mm / grid.step_px
+        window = SceneField(height_px=grid.rows, width_px=grid.columns)
+        return source.level * disc_coverage(window, (float(x), float(y)), radius)
+
+
+def arms(
+    options: LightPathOptions, bench: Bench, sizes: dict[str, tuple[int, int]], seed: int
+) -> dict[str, Arm]:
+    """Return the privacy and the side arm of one world."""
+    result = {}
+    for role in ("privacy", "side"):
+        optics: BranchOptics = getattr(bench, role)
+        size = sizes[role]
+        px_per_mm = (
+            optics.magnification(bench.object_distance_mm) * 1000.0 / optics.pixel_um(size[0])
+        )
+        geometry = Geometry.drawn(
+            getattr(options, role), size, px_per_mm, _random.key(seed, "geometry", role)
+        )
+        result[role] = Arm(geometry, optics, bench, options.tolerance_waves)
+    return result
