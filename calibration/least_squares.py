@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.forward import PlaneModel, PlaneState
+from calibration.spot import Spot, bin_pixels
 from calibration.stack import PsfStack
 from calibration.unknowns import RetrievalOptions, Unknowns
 
@@ -49,6 +50,7 @@ class Problem:
         self.model = PlaneModel(stack.pupil, stack.size, self.unknowns.modes, options.source)
         self.prior_mean, self.prior_weight = self.unknowns.prior()
         self.images = np.asarray(stack.images_e, dtype=np.float32)
+        self.spots = [Spot.of(image) for image in self.images]
         self.valid = None
         if stack.valid is not None:
             self.valid = np.broadcast_to(stack.valid, stack.images_e.shape)
@@ -98,15 +100,13 @@ class Problem:
         theta[u.shape] = shape
         states = self.states(theta)
         for p, state in enumerate(states):
-            image = self.images[p]
-            rim = np.concatenate([image[:4].ravel(), image[-4:].ravel()])
-            background = float(np.median(np.concatenate([rim, image[:, :4].ravel()])))
-            clean = image - background
-            theta[u.background[p]] = background
-            theta[u.flux[p]] = max(float(clean.sum()), 1.0)
-            wanted = np.array(_centroid(clean))
-            there = np.array(_centroid(bin_pixels(state.image, self.model.oversample)))
-            theta[u.tilt[p]] = (wanted - there) / self.model.tilt_px_per_wave
+            found = self.spots[p]
+            model = bin_pixels(state.image, self.model.oversample)
+            there = Spot.of(model)
+            theta[u.background[p]] = found.background
+            theta[u.flux[p]] = max(found.light, 1.0)
+            shift = np.array([found.x_px - there.x_px, found.y_px - there.y_px])
+            theta[u.tilt[p]] = shift / self.model.tilt_px_per_wave
         return theta
 
     def normal_equations(
@@ -231,22 +231,3 @@ def _solve(normal: Vector, right: Vector, damping: float) -> Vector:
     scaled[np.diag_indices_from(scaled)] += damping
     step: Vector = np.linalg.solve(scaled, right / scale) / scale
     return step
-
-
-def bin_pixels(pictures: Floats, size: int) -> Floats:
-    """Return pictures ``(..., h, w)`` summed over squares of ``size`` px."""
-    if size == 1:
-        return pictures
-    *lead, height, width = pictures.shape
-    rows = pictures.reshape(*lead, height // size, size, width).sum(-2)
-    out: Floats = rows.reshape(*lead, height // size, width // size, size).sum(-1)
-    return out
-
-
-def _centroid(image: Floats) -> tuple[float, float]:
-    """Return (x, y) from the axis, px, of what stands clear of the noise."""
-    level = np.float32(0.02) * bin_pixels(image, 2).max() / 4
-    clear = np.where(image > level, image, 0.0)
-    axis = np.arange(image.shape[0]) - image.shape[0] // 2
-    total = max(float(clear.sum()), 1e-12)
-    return float(clear.sum(0) @ axis) / total, float(clear.sum(1) @ axis) / total

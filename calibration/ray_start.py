@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.least_squares import Problem
+from calibration.spot import clear_light
 from camera_rig.optics import chebyshev
 
 __all__ = ["RayFit"]
@@ -80,9 +81,7 @@ class RayFit:
     def _histogram(self, image: Floats) -> Floats:
         axis = np.arange(self.problem.stack.size) - self.problem.stack.size // 2
         kernel, _ = self._kernel(axis.astype(float))
-        rim = np.concatenate([image[:4].ravel(), image[-4:].ravel()])
-        clean = image - np.median(rim)
-        soft = kernel.T @ clean @ kernel
+        soft = kernel.T @ clear_light(image) @ kernel
         return np.asarray(np.maximum(soft, 0.0) / max(float(soft.sum()), 1e-12))
 
     def _kernel(self, at_px: Floats) -> tuple[Floats, Floats]:

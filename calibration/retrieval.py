@@ -10,6 +10,7 @@ it says so.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.least_squares import Problem, Stage, bin_pixels, fit_stage
+from calibration.least_squares import Problem, Stage, fit_stage
 from calibration.ray_start import RayFit
 from calibration.stack import PsfStack
 from calibration.unknowns import RetrievalOptions, even_part
@@ -200,16 +201,7 @@ def _random_shape(problem: Problem, rng: np.random.Generator, slope: float) -> V
 
 def _rms_slope(problem: Problem) -> float:
     """Estimate the RMS wavefront slope, waves per radius, from the width of the pictures."""
-    widths = []
-    axis = np.arange(problem.stack.size) - problem.stack.size // 2
-    for image in problem.images:
-        level = 0.02 * bin_pixels(image, 2).max() / 4
-        clear = np.where(image > level, image, 0.0)
-        total = clear.sum()
-        for profile in (clear.sum(0) / total, clear.sum(1) / total):
-            middle = profile @ axis
-            widths.append(profile @ (axis - middle) ** 2)
-    px = np.sqrt(2.0 * np.mean(widths))
+    px = math.sqrt(2.0 * float(np.mean([spot.rms_px**2 for spot in problem.spots])))
     return float(px / problem.model.tilt_px_per_wave * 2.0)
 
 
