@@ -54,7 +54,8 @@ class CameraBody:
         options: Hidden facts.
         arm: The light path to it.
         sensor: The sensor.
-        moment: Returns what the arm sees at a world time.
+        moment: Returns what the arm sees at a world time, exactly or not.
+        key_at: Returns a key of what it sees, equal while that is equal.
         lamp: Brightness over time.
         faults: What goes wrong.
         seed: Seed of the world.
@@ -67,7 +68,7 @@ class CameraBody:
         arm: Arm,
         sensor: Sensor,
         *,
-        moment: Callable[[float], Moment],
+        moment: Callable[[float, bool], Moment],
         key_at: Callable[[float], object],
         lamp: Lamp,
         faults: Faults,
@@ -139,20 +140,20 @@ class CameraBody:
     def raw(self, shot: Shot) -> NDArray[np.uint16]:
         """Return linear numbers of one exposure, all rows at once (mechanical shutter)."""
         with self.arm.lock:
-            return self.sensor.raw(self._expose(shot, 0.0))
+            return self.sensor.raw(self._expose(shot, 0.0, exact=True))
 
     def coded_still(self, shot: Shot) -> bytes:
         """Return the JPEG of one still, all rows at once."""
         with self.arm.lock:
-            picture = self.sensor.live(self._expose(shot, 0.0))
+            picture = self.sensor.live(self._expose(shot, 0.0, exact=True))
         return _jpeg(picture, 97)
 
     def expected_e(self, shot: Shot, readout_s: float = 0.0) -> NDArray[np.float32]:
         """Return the electrons expected in one exposure, free of noise (for the truth)."""
         with self.arm.lock:
-            return self.sensor.expected_e(self._expose(shot, readout_s))
+            return self.sensor.expected_e(self._expose(shot, readout_s, exact=True))
 
-    def _expose(self, shot: Shot, readout_s: float) -> Exposure:
+    def _expose(self, shot: Shot, readout_s: float, *, exact: bool = False) -> Exposure:
         from camera_rig.twin import _kernels
 
         height = self.arm.geometry.size[1]
@@ -164,12 +165,12 @@ class CameraBody:
             for place, weight in weights.items()
         ]
         if len(shown) <= 2:
-            pictures = [self.arm.picture(self._moment(t_s)) for t_s, _ in shown]
+            pictures = [self.arm.picture(self._moment(t_s, exact)) for t_s, _ in shown]
             weight = np.stack([weight for _, weight in shown])
         else:
             total = np.zeros((3, height, self.arm.geometry.size[0]), np.float32)
             for t_s, part in shown:
-                _kernels.accumulate(total, self.arm.picture(self._moment(t_s)), part)
+                _kernels.accumulate(total, self.arm.picture(self._moment(t_s, exact)), part)
             pictures, weight = [total], np.ones((1, height), np.float32)
         state = _random.mix(self._state, shot.number)
         return Exposure(tuple(pictures), weight, shot.exposure_s, shot.iso, state)

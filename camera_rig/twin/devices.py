@@ -22,7 +22,6 @@ from camera_rig.contracts import (
     Device,
     DeviceContext,
     DeviceInfo,
-    DeviceKind,
     DriverOptions,
     Frame,
     Health,

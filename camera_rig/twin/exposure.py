@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def cut(key_at: Callable[[float], Hashable], start_s: float, stop_s: float) -> l
     times = np.linspace(start_s, stop_s, probes)
     pieces: list[Piece] = []
     began, key = start_s, key_at(start_s)
-    for low, high in zip(times[:-1], times[1:], strict=True):
+    for low, high in pairwise(times):
         there = key_at(float(high))
         if there == key:
             continue

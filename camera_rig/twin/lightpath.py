@@ -86,6 +86,7 @@ class Moment:
         radiance: Returns the scene's picture.
         source_mm: Where the stage has carried a point source, from its place, mm.
         wavefront_um: Aberration of the arm, µm RMS per mode of the twin's modes.
+        exact: Form the picture at full resolution, whatever the blur.
     """
 
     scene: Scene
@@ -93,6 +94,7 @@ class Moment:
     radiance: Callable[[], Radiance]
     source_mm: float
     wavefront_um: Floats
+    exact: bool = False
 
 
 class StaticWavefront:
@@ -160,7 +162,7 @@ class Arm:
         )
         self.lock = threading.RLock()
         self._tolerance_um = 0.55 * tolerance_waves
-        self._blurs: list[tuple[Floats, int, Blur]] = []
+        self._blurs: list[tuple[Floats, bool, int, Blur]] = []
         self._made = 0
         self._models: dict[tuple[int, int, int], PsfModel] = {}
         self._resamplers: dict[tuple[Grid, SceneField], Resampler] = {}
@@ -181,23 +183,25 @@ class Arm:
             model = self._models[key] = PsfModel(self.pupil, MODES, window, plan=plan, check=False)
         return np.asarray(model(um.astype(np.float32)))
 
-    def blur(self, wavefront_um: Floats) -> tuple[int, Blur]:
+    def blur(self, wavefront_um: Floats, *, exact: bool = False) -> tuple[int, Blur]:
         """Return a number and the filter of this shape; kept while the shape stands."""
-        for place, (shape, number, blur) in enumerate(self._blurs):
-            if np.linalg.norm(shape[1:] - wavefront_um[1:]) <= self._tolerance_um:
+        for place, (shape, fine, number, blur) in enumerate(self._blurs):
+            change_um = np.linalg.norm(shape[1:] - wavefront_um[1:])
+            if fine == exact and change_um <= self._tolerance_um:
                 if place:
                     self._blurs.insert(0, self._blurs.pop(place))
                 return number, blur
-        blur = blur_for(self.kernel(wavefront_um), self.geometry.size)
+        blur = blur_for(self.kernel(wavefront_um), self.geometry.size, exact=exact)
         self._made += 1
-        self._blurs.insert(0, (wavefront_um.copy(), self._made, blur))
+        self._blurs.insert(0, (wavefront_um.copy(), exact, self._made, blur))
         del self._blurs[4:]
         return self._made, blur
 
     def picture(self, moment: Moment) -> Floats32:
         """Return relative light (3, H, W) on the sensor, noise-free; do not write to it."""
         with self.lock:
-            number, blur = self.blur(moment.wavefront_um)
+            exact = moment.exact or isinstance(moment.scene, PointSource)
+            number, blur = self.blur(moment.wavefront_um, exact=exact)
             key = (number, moment.key)
             picture = self._pictures.pop(key, None)
             if picture is None:

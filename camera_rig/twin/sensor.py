@@ -122,9 +122,13 @@ class Sensor:
         """Return electrons per raw step at an ISO."""
         return self.options.gain_e_per_dn * min(self.options.isos) / iso
 
+    @property
+    def _top_dn(self) -> int:
+        return (1 << self.options.bits) - 1
+
     def saturation_e(self, iso: int) -> float:
         """Return electrons above the black level at which a pixel saturates."""
-        steps = 2**self.options.bits - 1 - self.options.black_level_dn
+        steps = self._top_dn - self.options.black_level_dn
         return min(self.options.full_well_e, steps * self.gain_e_per_dn(iso))
 
     @cached_property
@@ -184,7 +188,8 @@ class Sensor:
         noise = random.standard_normal(counted.shape, dtype=np.float32)
         counted += np.float32(self.options.read_noise_e) * noise
         numbers = counted / self.gain_e_per_dn(exposure.iso) + self.options.black_level_dn
-        return np.clip(np.rint(numbers), 0, 2**self.options.bits - 1).astype(np.uint16)
+        limited: NDArray[np.uint16] = np.rint(numbers).clip(0, self._top_dn).astype(np.uint16)
+        return limited
 
     def expected_e(self, exposure: Exposure) -> Floats32:
         """Return the electrons expected in each pixel, noise-free and unlimited."""

@@ -7,18 +7,18 @@ a file of its own (:meth:`Truth.write`); no device and no recording contains any
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_rig.errors import StorageError
+from camera_rig.errors import StorageError, UnsupportedError
 from camera_rig.mirror.hysteresis import PlayModel
 from camera_rig.mirror.influence import InfluenceMatrix, Provenance
 from camera_rig.optics import Coefficients, Pupil, Unit
 from camera_rig.twin.geometry import Geometry
+from camera_rig.twin.heads import HeadTruth
 from camera_rig.twin.mirror import MODES, Footprint
 from camera_rig.twin.scene import SceneTruth
 from camera_rig.twin.timing import HiddenClock
@@ -125,7 +125,11 @@ class Truth:
         """
         scene = self._world.scene
         truth = self.scene(at_ns)
-        place = np.asarray(getattr(truth, "landmarks_px"), dtype=np.float64)
+        if not isinstance(truth, HeadTruth):
+            raise UnsupportedError(
+                f"a {truth.kind} scene has no landmarks", hint="put a head before the rig"
+            )
+        place = truth.landmarks_px.astype(np.float64)
         field = scene.field
         centre = np.array([(field.width_px - 1) / 2, (field.height_px - 1) / 2])
         return self.geometry(role).to_px((place - centre) * field.mm_per_px)
@@ -173,7 +177,7 @@ class Truth:
         aside = path.with_name(path.name + ".part")
         try:
             aside.write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
-            os.replace(aside, path)
+            aside.replace(path)
         except OSError as error:
             raise StorageError(
                 f"{path} cannot be written: {error}", hint="check folder, space and rights"

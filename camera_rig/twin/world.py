@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from camera_rig.bench import Bench
@@ -101,6 +103,7 @@ class World:
         self.stage = StageBody(options.stage_travel_mm, options.stage_mm_per_s)
         self._staged: Staged | None = None
         self._staging = 0
+        self._seen: list[tuple[Hashable, Radiance]] = []
         self._scene_lock = threading.RLock()
         self._wait_lock = threading.Lock()
         self.lamp = Lamp(options.scene.ambient, options.scene.lamp)
@@ -176,7 +179,7 @@ class World:
         """Return the cable of one device."""
         return Link(role, self.faults, self._raw_clock, self.now_s)
 
-    def command_mirror(self, volts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    def command_mirror(self, volts: NDArray[np.float64]) -> None:
         """Apply voltages (V) now."""
         self.settle_power()
         self.mirror.command(volts, self.now_s())
@@ -189,14 +192,14 @@ class World:
         """Let brown-outs that have begun take the voltages away, each once."""
         now_s = self.now_s()
         for place, fault in enumerate(self.faults.script):
-            if fault.kind is FaultKind.BROWN_OUT and fault.at_s <= now_s:
-                if place not in self._browned:
-                    self._browned.add(place)
-                    self.mirror.command(np.zeros(self.mirror.actuators), max(fault.at_s, 0.0))
+            begun = fault.kind is FaultKind.BROWN_OUT and fault.at_s <= now_s
+            if begun and place not in self._browned:
+                self._browned.add(place)
+                self.mirror.command(np.zeros(self.mirror.actuators), max(fault.at_s, 0.0))
 
     def wavefront_um(
         self, role: str, world_s: float
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    ) -> NDArray[np.float64]:
         """Return the aberration of one arm, µm RMS per mode of the twin's modes."""
         if role == "privacy":
             return self.mirror.wavefront_um(world_s) + self.static.at(world_s)
@@ -209,7 +212,7 @@ class World:
         for camera in self.cameras.values():
             camera.arm.forget()
 
-    def _moment(self, role: str, world_s: float) -> Moment:
+    def _moment(self, role: str, world_s: float, exact: bool) -> Moment:
         with self._scene_lock:
             scene = self._stage_scene().scene
             return Moment(
@@ -218,12 +221,20 @@ class World:
                 radiance=lambda: self._radiance(scene, world_s),
                 source_mm=self.stage.offset_mm(world_s),
                 wavefront_um=self.wavefront_um(role, world_s),
+                exact=exact,
             )
 
     def _radiance(self, scene: Scene, world_s: float) -> Radiance:
-        # Scenes decode and render with one state: one thread at a time.
+        # Scenes decode and render with one state: one thread at a time. The two cameras
+        # mostly want the same picture, and decoding it costs more than keeping two.
         with self._scene_lock:
-            return scene.radiance(world_s)
+            key = self._key(world_s)
+            for kept, picture in self._seen:
+                if kept == key:
+                    return picture
+            picture = scene.radiance(world_s)
+            self._seen = [(key, picture), *self._seen[:1]]
+            return picture
 
     def _key(self, world_s: float) -> Hashable:
         scene = self._stage_scene().scene
@@ -246,6 +257,7 @@ class World:
         with self._scene_lock:
             self._staged = staged
             self._staging += 1
+            self._seen = []
             self.lamp.set_mix(staged.ambient, staged.lamp)
 
     def _make_cameras(self) -> dict[str, CameraBody]:
@@ -271,7 +283,7 @@ class World:
                 camera,
                 arm,
                 Sensor(camera.sensor, flux, _random.key(o.seed, "sensor", role)),
-                moment=lambda t_s, role=role: self._moment(role, t_s),
+                moment=partial(self._moment, role),
                 key_at=self._privacy_key if role == "privacy" else self._key,
                 lamp=self.lamp,
                 faults=self.faults,
