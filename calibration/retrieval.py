@@ -32,6 +32,8 @@ Vector = npt.NDArray[np.float64]
 ROUNDS = {16: 12, 8: 10, 4: 8, 2: 8, 1: 12}
 STRONG_SLOPE = 4.0
 """RMS slope, waves per pupil radius, above which rays describe a PSF well."""
+WARM_BIN = 4
+"""First bin of a fit that begins near its end."""
 RAY_STARTS = 9
 GOOD_RAY_MISFIT = 0.04
 """Misfit of slope histograms below which the ray fit was never a wrong one."""
@@ -165,6 +167,8 @@ def _starts(problem: Problem) -> Iterator[tuple[Vector, int]]:
     Weak shapes: flat, through all bins. Strong ones: ray fits from flat and from random
     shapes that spread light as the pictures do; rays that fit skip the coarsest bins.
     """
+    if problem.options.start is not None:
+        yield problem.unknowns.near, WARM_BIN
     flat = np.zeros(len(problem.options.modes))
     slope = _rms_slope(problem)
     strong = slope >= STRONG_SLOPE
@@ -318,6 +322,8 @@ def _twin(problem: Problem, theta: Vector, covariance: Vector) -> Vector | None:
     for all planes only if their offsets have the same even part.
     """
     u = problem.unknowns
+    if problem.options.start is not None:
+        return None
     even = even_part(u.modes)
     offsets = u.gain_of(theta) * u.diversity[:, even]
     if np.ptp(offsets, axis=0).max() > 1e-3:

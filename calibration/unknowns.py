@@ -13,7 +13,7 @@ import numpy.typing as npt
 from calibration.forward import PointSource
 from calibration.stack import PsfStack
 from camera_rig.errors import ConfigError
-from camera_rig.optics import Mode, Order, modes
+from camera_rig.optics import Coefficients, Mode, Order, Unit, modes
 
 __all__ = ["RetrievalOptions", "Unknowns", "even_part", "gradient_matrices"]
 
@@ -46,6 +46,9 @@ class RetrievalOptions:
         reference_plane: The plane that has no such error, by definition: the shape
             is that plane's. None spreads the error over all.
         source: Size of source and pixel.
+        start: A shape known to be near; the fit begins there and stays in its valley, so
+            its sign is known too.
+        shape_sigma_waves: How near, one standard deviation a mode, waves RMS.
         bins: Pixel bins from coarse to fine, camera px.
         starts: Most starts to try before giving up.
         accept_chi2: Reduced chi-squared above which a fit counts as failed.
@@ -64,6 +67,8 @@ class RetrievalOptions:
     offset_sigma_waves: float = 0.03
     reference_plane: int | None = None
     source: PointSource = field(default_factory=PointSource)
+    start: Coefficients | None = None
+    shape_sigma_waves: float = math.inf
     bins: tuple[int, ...] = (16, 8, 4, 2, 1)
     starts: int = 12
     accept_chi2: float = 1.3
@@ -101,6 +106,10 @@ class Unknowns:
         self.modes: tuple[Mode, ...] = (*TILTS, *options.modes, *rest)
         self.diversity = stack.diversity_waves(((0, 0), *self.modes))[:, 1:]
         self.shape = slice(0, len(options.modes))
+        self.near = np.zeros(len(options.modes))
+        if options.start is not None:
+            near = options.start.to(unit=Unit.WAVES_RMS, wavelength_nm=stack.wavelength_nm)
+            self.near = np.array([near.values.get(mode, 0.0) for mode in options.modes])
         self._place_all()
 
     def _place_all(self) -> None:
@@ -149,7 +158,9 @@ class Unknowns:
     def prior(self) -> tuple[Vector, Vector]:
         """Return (expected value, one over variance) of every parameter."""
         options, mean = self.options, self.blank()
+        mean[self.shape] = self.near
         weight = np.zeros(self.count)
+        weight[self.shape] = 1.0 / options.shape_sigma_waves**2
         if self.gain is not None:
             weight[self.gain] = 1.0 / options.gain_sigma**2
         if self.scale is not None:

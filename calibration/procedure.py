@@ -1,0 +1,276 @@
+"""One base for all procedures: declare → plan → measure → fit → check → accept.
+
+A procedure measures in small named steps. Each is kept as soon as it is done, so Ctrl-C
+loses at most one step and a second run goes on where the first stopped. Nothing is
+taken into use that did not improve a measurement which the fit had not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from calibration.artifact import Artifact, CalibrationStore, HeldOut, Present, config_hash, new_id
+from calibration.operator import Operator, SceneRequest
+from camera_rig import __version__
+from camera_rig.errors import RigError, StateError
+from camera_rig.interrupt import SafeInterrupt
+from camera_rig.rig import Rig
+
+__all__ = ["Context", "Fitted", "Plan", "Procedure", "Progress", "Step", "present", "run"]
+
+Progress = Callable[[str, int, int], None]
+"""Told after each step: what, how many are done, how many there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do; made without touching a device.
+
+    Args:
+        moves: Commands to the mirror or stage.
+        exposures: Pictures.
+        minutes: Time it should take.
+        scene: What must stand before the rig, as words.
+        notes: Sentences for a person.
+    """
+
+    moves: int
+    exposures: int
+    minutes: float
+    scene: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resumable piece of measuring.
+
+    Args:
+        name: Unique within the procedure, fit for a file name.
+        label: For the progress line.
+        measure: Does it; returns arrays to keep.
+    """
+
+    name: str
+    label: str
+    measure: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a procedure found.
+
+    Args:
+        figures: Results as numbers, the unit in the key.
+        uncertainty: One standard deviation of some of them.
+        held_out: Check on data that the fit did not see.
+        payload: Everything else, JSON-able.
+        arrays: Arrays to keep.
+        texts: Further files, by name.
+        pictures: Figures for the report: (title, caption, function that draws on a figure).
+        problems: Reasons to reject beside the held-out check.
+        notes: Sentences for a person.
+    """
+
+    figures: dict[str, float]
+    held_out: HeldOut
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    payload: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    pictures: Sequence[tuple[str, str, Callable[[Any], None]]] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Context:
+    """What a procedure works with.
+
+    Args:
+        rig: The open rig.
+        store: Where calibrations lie.
+        operator: Who puts scenes before the rig.
+        progress: Told after each step.
+        interrupt: Asked between steps.
+    """
+
+    rig: Rig
+    store: CalibrationStore
+    operator: Operator
+    progress: Progress = lambda label, done, total: None
+    interrupt: SafeInterrupt = field(default_factory=SafeInterrupt)
+
+    def input(self, procedure: str) -> Artifact:
+        """Return the calibration of another procedure that is in use.
+
+        Raises:
+            StateError: There is none.
+        """
+        found = self.store.active(procedure)
+        if found is None:
+            raise StateError(
+                f"there is no accepted {procedure} calibration",
+                hint=f"run `rig calibrate run {procedure}` first",
+            )
+        return found
+
+
+class Procedure(ABC):
+    """Base of all calibrations. Subclasses hold their settings as plain attributes.
+
+    Not offered: skipping the check. A procedure that cannot tell whether it helped is
+    not a calibration.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
+    scene: ClassVar[SceneRequest | None] = None
+
+    @abstractmethod
+    def plan(self, rig: Rig) -> Plan:
+        """Return what a run would do, without doing it."""
+
+    @abstractmethod
+    def steps(self, context: Context) -> Iterator[Step]:
+        """Yield the steps in order; a later step may use what an earlier one found."""
+
+    @abstractmethod
+    def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
+        """Turn the data of all steps (by step name) into results."""
+
+    def key(self) -> str:
+        """Return what makes two runs the same run: the settings."""
+        return json.dumps({k: repr(v) for k, v in sorted(vars(self).items())})
+
+    def why_not(self, rig: Rig, store: CalibrationStore) -> list[str]:
+        """Return every reason why it cannot run now."""
+        why = [f"the rig has no {role}" for role in self.devices if not rig.has(role)]
+        for name in self.needs:
+            found = store.active(name)
+            if found is None:
+                why.append(f"it needs an accepted {name} calibration")
+            elif stale := store.stale(found, present(rig)):
+                why.append(f"its input {name} is stale: {stale[0]}")
+        return why
+
+
+def run(procedure: Procedure, context: Context) -> Artifact:
+    """Run one procedure from scene to accepted (or rejected) artifact.
+
+    Interrupted, it raises KeyboardInterrupt after the present step, with the mirror
+    parked and the light off; called again it goes on from there.
+
+    Raises:
+        StateError: It cannot run; every reason is told.
+    """
+    why = procedure.why_not(context.rig, context.store)
+    if why:
+        raise StateError(
+            f"{procedure.name} cannot run: " + "; ".join(why),
+            hint="`rig calibrate all` runs what is missing in the right order",
+        )
+    partial = context.store.partial(procedure.name)
+    resumed = partial.begin(f"{config_hash(context.rig.config)} {procedure.key()}")
+    if procedure.scene is not None:
+        context.operator.provide(procedure.scene)
+    data: dict[str, Mapping[str, Any]] = {}
+    try:
+        steps = list(procedure.steps(context))
+        known = partial.steps()
+        for place, step in enumerate(steps):
+            if step.name in known:
+                data[step.name] = partial.get(step.name)
+            else:
+                context.interrupt.check()
+                data[step.name] = dict(step.measure())
+                partial.put(step.name, data[step.name])
+            context.progress(step.label, place + 1, len(steps))
+        fitted = procedure.fit(context, data)
+    finally:
+        _leave_safe(context.rig)
+    artifact = _record(procedure, context, fitted, resumed)
+    return _keep(artifact, fitted, context, partial)
+
+
+def present(rig: Rig) -> Present:
+    """Return what the rig is now, as far as staleness goes."""
+    serials = {role: device.info.serial for role, device in rig.devices.items()}
+    return Present(
+        now=_now(rig).isoformat(),
+        config_hash=config_hash(rig.config),
+        serials=serials,
+        mirror_c=_mirror_c(rig),
+        max_age_h=rig.config.calibration.max_age_h,
+    )
+
+
+def _record(procedure: Procedure, context: Context, fitted: Fitted, resumed: bool) -> Artifact:
+    rig, reasons = context.rig, [*fitted.problems]
+    if fitted.held_out.why_rejected:
+        reasons.append(fitted.held_out.why_rejected)
+    now = present(rig)
+    notes = [*fitted.notes, *(["taken up after an interruption"] if resumed else [])]
+    return Artifact(
+        id=new_id(_now(rig)),
+        procedure=procedure.name,
+        status="rejected" if reasons else "accepted",
+        reason="; ".join(reasons),
+        made_at=now.now,
+        config_hash=now.config_hash,
+        serials={role: s for role, s in now.serials.items() if role in procedure.devices},
+        software=__version__,
+        inputs={name: context.input(name).id for name in procedure.needs},
+        figures={k: float(v) for k, v in fitted.figures.items()},
+        uncertainty={k: float(v) for k, v in fitted.uncertainty.items()},
+        held_out=fitted.held_out,
+        mirror_c=now.mirror_c if "mirror" in procedure.devices else None,
+        payload=fitted.payload,
+        notes=tuple(notes),
+    )
+
+
+def _keep(artifact: Artifact, fitted: Fitted, context: Context, partial: Any) -> Artifact:
+    from calibration.report import render
+
+    texts = {**fitted.texts, "report.html": render(artifact, fitted.pictures)}
+    context.store.save(artifact, fitted.arrays, texts)
+    partial.clear()
+    if artifact.status == "accepted":
+        context.store.use(artifact)
+    return context.store.load(artifact.id)
+
+
+def _leave_safe(rig: Rig) -> None:
+    """Park the mirror and shut the light, whatever happened."""
+    failures: list[RigError] = []
+    for role, leave in (("mirror", lambda: rig.mirror.park()), ("light", lambda: _dark(rig))):
+        if rig.has(role):
+            try:
+                leave()
+            except RigError as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _dark(rig: Rig) -> None:
+    rig.light.shutter(False)
+    rig.light.set(0.0)
+
+
+def _mirror_c(rig: Rig) -> float | None:
+    if not rig.has("mirror"):
+        return None
+    return rig.mirror.temperatures_c().get("mirror_c")
+
+
+def _now(rig: Rig) -> datetime:
+    return datetime.fromtimestamp(rig.clock.wall_ns() * 1e-9, tz=UTC)
