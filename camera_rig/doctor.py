@@ -61,21 +61,25 @@ class Finding:
     hint: str = ""
 
 
-def examine(config: RigConfig) -> list[Finding]:
-    """Run every check on a configuration; opens and closes its devices, moves nothing."""
-    checks: tuple[Callable[[RigConfig], Iterator[Finding]], ...] = (
-        _check_python,
-        _check_libraries,
-        _check_holders,
-        _check_devices,
-        _check_disk,
-        _check_clock,
-        _check_keys,
-    )
-    return [finding for check in checks for finding in check(config)]
+def examine(config: RigConfig, *more: Callable[[Rig], Iterator[Finding]]) -> list[Finding]:
+    """Run every check on a configuration; opens and closes its devices, moves nothing.
+
+    Args:
+        config: The rig.
+        more: Further checks, run while its devices are open.
+    """
+    return [
+        *_check_python(),
+        *_check_libraries(config),
+        *_check_holders(config),
+        *_check_devices(config, more),
+        *_check_disk(config),
+        *_check_clock(),
+        *_check_keys(config),
+    ]
 
 
-def _check_python(config: RigConfig) -> Iterator[Finding]:
+def _check_python() -> Iterator[Finding]:
     text = f"Python {sys.version.split()[0]} on {sys.platform}"
     yield Finding("python", Verdict.OK, text)
 
@@ -127,10 +131,13 @@ def _process_names() -> Iterator[str]:
         yield Path(os.fsdecode(first)).name
 
 
-def _check_devices(config: RigConfig) -> Iterator[Finding]:
+def _check_devices(
+    config: RigConfig, more: tuple[Callable[[Rig], Iterator[Finding]], ...]
+) -> Iterator[Finding]:
     try:
         with Rig.open(config) as rig:
             snapshot = rig.snapshot()
+            further = [finding for check in more for finding in check(rig)]
     except GatheredError as error:
         for role, one in error.errors:
             yield Finding(role, Verdict.FAIL, one.message, one.hint)
@@ -146,6 +153,7 @@ def _check_devices(config: RigConfig) -> Iterator[Finding]:
             yield Finding(role, Verdict.NOTE, warning)
     for role, absent in snapshot.absent.items():
         yield Finding(role, Verdict.NOTE, f"absent: {absent.message}", absent.hint)
+    yield from further
 
 
 def _check_disk(config: RigConfig) -> Iterator[Finding]:
@@ -189,7 +197,7 @@ def _write_mb_per_s(folder: Path) -> float:
         return _PROBE_BYTES / 1e6 / (time.perf_counter() - start_s)
 
 
-def _check_clock(config: RigConfig) -> Iterator[Finding]:
+def _check_clock() -> Iterator[Finding]:
     """Measure the smallest step of the monotonic clock and how long a sleep overshoots."""
     clock = SystemClock()
     steps = []

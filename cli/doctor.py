@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import typer
 
 from cli._common import ConfigOption, JsonOption, console, emit
+
+if TYPE_CHECKING:
+    from camera_rig.doctor import Finding
+    from camera_rig.rig import Rig
 
 _NOT_READY_EXIT_CODE = 4
 
@@ -20,7 +27,7 @@ def doctor(config: ConfigOption = "simulated", as_json: JsonOption = False) -> N
     from camera_rig.doctor import Verdict, examine
 
     loaded = load_config(config)
-    findings = examine(loaded)
+    findings = examine(loaded, _calibrations)
     ready = all(finding.verdict is not Verdict.FAIL for finding in findings)
 
     def render() -> None:
@@ -44,3 +51,24 @@ def doctor(config: ConfigOption = "simulated", as_json: JsonOption = False) -> N
     emit({"ready": ready, "rig": loaded.name, "findings": findings}, as_json, render)
     if not ready:
         raise typer.Exit(_NOT_READY_EXIT_CODE)
+
+
+def _calibrations(rig: Rig) -> Iterator[Finding]:
+    """Tell which calibrations are in use and whether they are still fresh."""
+    from calibration.artifact import CalibrationStore
+    from calibration.procedure import present
+    from camera_rig.doctor import Finding, Verdict
+
+    store, now = CalibrationStore(rig.config.calibration.root), present(rig)
+    procedures = sorted({artifact.procedure for artifact in store.list()})
+    for name in procedures:
+        active = store.active(name)
+        if active is None:
+            yield Finding("calibration", Verdict.NOTE, f"{name}: none accepted", "run it again")
+        elif stale := store.stale(active, now):
+            hint = f"`rig calibrate run {name}`"
+            yield Finding("calibration", Verdict.NOTE, f"{name}: stale, {'; '.join(stale)}", hint)
+        else:
+            yield Finding("calibration", Verdict.OK, f"{name}: {active.id}")
+    if not procedures:
+        yield Finding("calibration", Verdict.NOTE, "none yet", "`rig calibrate all`")
