@@ -25,7 +25,7 @@ from camera_rig.twin.head.cache import Clip, ClipCache
 from camera_rig.twin.head.identity import Identity
 from camera_rig.twin.head.motion import Motion, Track, clip_track
 from camera_rig.twin.head.pose import HeadPose
-from camera_rig.twin.scene import Field, Radiance, SceneTruth
+from camera_rig.twin.scene import Field, Radiance, SceneTruth, linear_to_srgb
 
 if TYPE_CHECKING:
     from camera_rig.twin.head.render import HeadRenderer
@@ -163,7 +163,7 @@ class HeadScene:
     def radiance(self, t_s: float) -> Radiance:
         """Return the frame shown at that time, linear light 0 to 1."""
         clip, index = self._at(t_s)
-        return clip.radiance[index].astype(np.float32)
+        return np.asarray(clip.radiance[index], dtype=np.float32)
 
     def truth(self, t_s: float) -> HeadTruth:
         """Return who and what is shown at that time."""
@@ -221,7 +221,7 @@ def _empty_clip(frames: int, field: Field) -> Clip:
     )
 
 
-def film_curve(linear: Radiance, exposure: float = 1.6) -> NDArray[np.uint8]:
+def film_curve(linear: Radiance, exposure: float = 1.0) -> NDArray[np.uint8]:
     """Return 8-bit sRGB for looking at, with a soft toe and shoulder as film has.
 
     Not for measurements: a scene's light is linear, and a sensor has a curve of its own.
@@ -230,12 +230,10 @@ def film_curve(linear: Radiance, exposure: float = 1.6) -> NDArray[np.uint8]:
         linear: Linear light.
         exposure: Factor before the curve.
     """
-    from camera_rig.twin.scene import linear_to_srgb
-
     x = np.maximum(linear, 0) * exposure
     # Narkowicz' fit of a film-like curve: toe, straight part and shoulder in one fraction.
     curved = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
-    return linear_to_srgb(curved)
+    return linear_to_srgb(curved.astype(np.float32))
 
 
 __all__ = ["ClipCache", "HeadScene", "HeadSettings", "HeadTruth", "Part", "film_curve"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from camera_rig.errors import StorageError
 
-Floats = NDArray[np.float32]
+# float32 wherever speed matters; settings and tables may come in double precision.
+Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int32]
 
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,5 +151,5 @@ def _bytes_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def _map_new(path: Path, like: NDArray[np.generic]) -> NDArray[np.generic]:
+def _map_new(path: Path, like: NDArray[Any]) -> NDArray[Any]:
     return np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=like.shape)

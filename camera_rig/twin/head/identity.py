@@ -87,7 +87,7 @@ class Identity:
         rng = np.random.default_rng([0xFACE, seed])
         sex: Sex = "female" if rng.random() < 0.5 else "male"
         age_years = float(18 + 60 * rng.beta(1.15, 1.9))
-        ancestry = rng.dirichlet((0.35, 0.35, 0.35))
+        ancestry = rng.dirichlet((0.28, 0.28, 0.28))
         melanin = _melanin(rng, ancestry)
         colour = _hair_colour(rng, melanin, age_years)
         spread = rng.normal(1.0, 0.035, 3)
@@ -129,11 +129,11 @@ class Identity:
 
 def _melanin(rng: np.random.Generator, ancestry: Floats) -> float:
     middle = float(ancestry @ np.array([0.80, 0.36, 0.24]))
-    return float(np.clip(rng.normal(middle, 0.13), 0.0, 1.0))
+    return float(np.clip(rng.normal(middle, 0.10), 0.0, 1.0))
 
 
 def _hair_colour(rng: np.random.Generator, melanin: float, age_years: float) -> str:
-    if rng.random() < np.clip((age_years - 38) / 32, 0, 0.9):
+    if rng.random() < np.clip((age_years - 44) / 30, 0, 0.9):
         return "white" if rng.random() < np.clip((age_years - 50) / 40, 0, 0.6) else "grey"
     if melanin > 0.55:
         return "black" if rng.random() < 0.8 else "dark brown"
@@ -143,9 +143,9 @@ def _hair_colour(rng: np.random.Generator, melanin: float, age_years: float) -> 
 
 def _hair_style(rng: np.random.Generator, sex: Sex, age_years: float, african_share: float) -> str:
     if sex == "male":
-        odds = np.array([1.0, 1.0, 1.0, 0.7, 2.2 * african_share, 0.2 + age_years / 90])
+        odds = np.array([1.0, 0.9, 0.4, 1.0, 1.8 * african_share, 0.2 + age_years / 90])
         return str(rng.choice(_MALE_HAIR, p=odds / odds.sum()))
-    odds = np.array([0.8, 1.0, 1.0, 1.1, 0.9, 0.25, 1.8 * african_share])
+    odds = np.array([0.05, 0.25, 1.0, 1.1, 0.9, 0.35, 1.5 * african_share])
     return str(rng.choice(_FEMALE_HAIR, p=odds / odds.sum()))
 
 
@@ -170,7 +170,7 @@ def _beard(rng: np.random.Generator, sex: Sex) -> tuple[float, float]:
 
 # Spread of the strengths per region. Ears and eyes look odd soonest.
 _SPREAD = {
-    "head": 0.20, "forehead": 0.35, "eyebrows": 0.25, "eyes": 0.26, "nose": 0.36,
+    "head": 0.17, "forehead": 0.35, "eyebrows": 0.25, "eyes": 0.26, "nose": 0.36,
     "mouth": 0.34, "chin": 0.36, "cheek": 0.36, "ears": 0.22,
 }  # fmt: skip
 _ASYMMETRY = 0.05

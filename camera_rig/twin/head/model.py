@@ -12,6 +12,7 @@ from camera_rig.twin.head.assets import Floats, HeadModel, Ints, Proxy, Target
 from camera_rig.twin.head.geometry import bend, gather, ride, vertex_normals
 from camera_rig.twin.head.identity import Identity
 from camera_rig.twin.head.pose import HeadPose
+from camera_rig.twin.head.textures import hair_map
 
 # The head turns about a point between skull and neck, in dm of the model at rest.
 PIVOT = np.array([0.0, 6.35, 0.25], np.float32)
@@ -43,6 +44,7 @@ class Mesh:
         rest: ``(n, 3)`` place of each vertex on the neutral model: the same for all people.
         tri: ``(m, 3)`` triangles of render vertices, opaque ones first.
         material: ``(m,)`` :class:`Material` of each triangle.
+        two_sided: First opaque triangle that shows both sides: dense hair.
         opaque: Number of opaque triangles.
     """
 
@@ -51,6 +53,7 @@ class Mesh:
     rest: Floats
     tri: Ints
     material: NDArray[np.uint8]
+    two_sided: int
     opaque: int
 
 
@@ -85,7 +88,8 @@ class HeadShape:
         self._heads = len(model.vertices)
         self.rest_points = self._with_proxies(model.vertices.copy())
         self._share = _neck_share(self.rest_points)
-        self.mesh = _merged(self._layers(model, identity), self.rest_points)
+        cover = hair_map(identity.hair_style)[..., 1]
+        self.mesh = _merged(self._layers(model, identity), self.rest_points, cover)
         self._point_tri = np.ascontiguousarray(self.mesh.point[self.mesh.tri])
 
     def thicken(self, thickness: Floats) -> None:
@@ -167,7 +171,8 @@ def _identity_vertices(model: HeadModel, identity: Identity) -> Floats:
         vertices[target.index] += strength * target.delta
     # Tall and short people are brought before the camera by moving, not by scaling.
     eyes = model.landmarks[36:48]
-    return vertices + (model.vertices[eyes].mean(axis=0) - vertices[eyes].mean(axis=0))
+    shift = model.vertices[eyes].mean(axis=0) - vertices[eyes].mean(axis=0)
+    return np.asarray(vertices + shift, dtype=np.float32)
 
 
 def _dense_units(model: HeadModel) -> tuple[NDArray[np.intp], Floats]:
@@ -212,7 +217,7 @@ def _without_cornea(proxy: Proxy) -> Proxy:
     return replace(proxy, tri=proxy.tri[seen], tri_uv=proxy.tri_uv[seen])
 
 
-def _merged(layers: list[_Layer], rest: Floats) -> Mesh:
+def _merged(layers: list[_Layer], rest: Floats, hair_cover: NDArray[np.uint8]) -> Mesh:
     """Join all layers into one list of render vertices and triangles, opaque first."""
     point, uv, tri, material = [], [], [], []
     count = 0
@@ -224,15 +229,31 @@ def _merged(layers: list[_Layer], rest: Floats) -> Mesh:
         tri.append(inverse.reshape(-1, 3) + count)
         material.append(layer.material)
         count += len(unique)
-    materials = np.concatenate(material)
-    order = np.argsort(materials >= Material.HAIR, kind="stable")
+    materials, tris = np.concatenate(material), np.concatenate(tri)
+    upright = (np.concatenate(uv) * [1, -1] + [0, 1]).astype(np.float32)
+    solid = np.zeros(len(tris), bool)
+    strands = materials == Material.HAIR
+    solid[strands] = _is_solid(upright[tris[strands]], hair_cover)
+    layer_of = np.where(materials < Material.HAIR, 0, np.where(solid, 1, 2))
+    order = np.argsort(layer_of, kind="stable")
     points = np.concatenate(point).astype(np.int32)
-    upright = np.concatenate(uv).astype(np.float32) * [1, -1] + [0, 1]
     return Mesh(
         point=points,
-        uv=upright.astype(np.float32),
+        uv=upright,
         rest=rest[points],
-        tri=np.ascontiguousarray(np.concatenate(tri)[order], dtype=np.int32),
+        tri=np.ascontiguousarray(tris[order], dtype=np.int32),
         material=materials[order],
-        opaque=int((materials < Material.HAIR).sum()),
+        two_sided=int((layer_of == 0).sum()),
+        opaque=int((layer_of < 2).sum()),
     )
+
+
+def _is_solid(corners_uv: Floats, cover: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell the hair triangles without a gap, which need no sorting: most of them."""
+    steps = np.linspace(0, 1, 6)
+    shares = [(1 - a - b, a, b) for a in steps for b in steps if a + b <= 1 + 1e-9]
+    places = np.einsum("sk,tkd->tsd", np.array(shares), corners_uv)
+    height, width = cover.shape
+    columns = np.clip(places[..., 0] * width, 0, width - 1).astype(int)
+    rows = np.clip(places[..., 1] * height, 0, height - 1).astype(int)
+    return np.asarray((cover[rows, columns] > 247).all(axis=1))

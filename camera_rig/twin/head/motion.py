@@ -102,6 +102,7 @@ _MOODS = (
     _both(browInnerUp=0.35, browOuterUp=0.30, eyeWide=0.25),
     _both(mouthSmileLeft=0.25, mouthDimpleLeft=0.25),
 )
+_PLEASANT = _both(mouthSmile=0.22, browInnerUp=0.15, browOuterUp=0.12, cheekSquint=0.1)
 _BROWS = _both(browInnerUp=0.5, browOuterUp=0.35)
 
 
@@ -112,6 +113,8 @@ def clip_track(seed: int, motion: Motion) -> Track:
     loud = talk[:, FACE_UNITS.index("jawOpen")]
     emphasis = _smooth(loud, 0.25, motion)
     coefficients = talk + _moods(rng, motion) + _blinks(rng, motion) + _glances(rng, motion)
+    # At rest the model looks sullen; people before a camera mostly do not.
+    coefficients += rng.uniform(0.0, 1.0) * _PLEASANT
     coefficients += emphasis[:, None] * rng.uniform(0.0, 2.0) * _BROWS
     turns = np.stack([_wander(rng, motion) for _ in range(6)], axis=1)
     sway = motion.shift_mm
@@ -180,7 +183,8 @@ def _blinks(rng: np.random.Generator, motion: Motion) -> Floats:
 
 def _glances(rng: np.random.Generator, motion: Motion) -> Floats:
     """Eyes rest at the camera or beside it and jump between."""
-    sideways, upwards = np.zeros(motion.frames), np.zeros(motion.frames)
+    sideways: Floats = np.zeros(motion.frames)
+    upwards: Floats = np.zeros(motion.frames)
     frame = 0
     while frame < motion.frames:
         rest = max(1, round(rng.uniform(0.4, 1.8) * motion.fps))
@@ -188,7 +192,8 @@ def _glances(rng: np.random.Generator, motion: Motion) -> Floats:
             sideways[frame : frame + rest] = rng.normal(0, 0.35)
             upwards[frame : frame + rest] = rng.normal(-0.05, 0.18)
         frame += rest
-    sideways, upwards = (np.clip(_smooth(v, 0.02, motion), -0.8, 0.8) for v in (sideways, upwards))
+    sideways = np.clip(_smooth(sideways, 0.02, motion), -0.8, 0.8)
+    upwards = np.clip(_smooth(upwards, 0.02, motion), -0.8, 0.8)
     return (
         np.clip(sideways, 0, 1)[:, None] * face_coefficients(eyeLookOutLeft=1, eyeLookInRight=1)
         + np.clip(-sideways, 0, 1)[:, None] * face_coefficients(eyeLookInLeft=1, eyeLookOutRight=1)

@@ -11,19 +11,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_rig.twin.head._compiled import compiled
+from camera_rig.twin.head._compiled import Scalar, compiled
 from camera_rig.twin.head.assets import Floats, Ints
 
 Bytes = NDArray[np.uint8]
+F = np.float32
 
 
 @compiled
-def draw_nearest(corners: Floats, tri: Ints, depth: Floats, owner: Ints) -> None:
+def draw_nearest(corners: Floats, tri: Ints, two_sided: Scalar, depth: Floats, owner: Ints) -> None:
     """Keep the nearest front-facing triangle at each sample.
 
     Args:
         corners: ``(n, 3)`` x, y in samples (sample centres at halves), z growing to the viewer.
         tri: ``(m, 3)`` triangles.
+        two_sided: First triangle of those that show both sides.
         depth: ``(H, W)`` z of what was kept so far; changed in place.
         owner: ``(H, W)`` its triangle; changed in place.
     """
@@ -31,27 +33,27 @@ def draw_nearest(corners: Floats, tri: Ints, depth: Floats, owner: Ints) -> None
     for t in range(tri.shape[0]):
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
         x0, y0 = corners[a, 0], corners[a, 1]
-        x1, y1 = corners[b, 0], corners[b, 1]
-        x2, y2 = corners[c, 0], corners[c, 1]
+        x1, y1 = corners[b, 0] - x0, corners[b, 1] - y0
+        x2, y2 = corners[c, 0] - x0, corners[c, 1] - y0
         # y grows downwards here, so a front face runs clockwise.
-        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
-        if area <= 1e-9:
+        area = x2 * y1 - x1 * y2
+        if area <= F(1e-6) and (t < two_sided or area >= F(-1e-6)):
             continue
-        left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
-        right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
-        top = max(0, int(np.ceil(min(y0, y1, y2) - 0.5)))
-        bottom = min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+        left = max(0, int(np.ceil(x0 + min(F(0), x1, x2) - F(0.5))))
+        right = min(width - 1, int(np.floor(x0 + max(F(0), x1, x2) - F(0.5))))
+        top = max(0, int(np.ceil(y0 + min(F(0), y1, y2) - F(0.5))))
+        bottom = min(height - 1, int(np.floor(y0 + max(F(0), y1, y2) - F(0.5))))
         if left > right or top > bottom:
             continue
-        inv = 1.0 / area
-        b1x, b1y = -(y2 - y0) * inv, (x2 - x0) * inv
-        b2x, b2y = (y1 - y0) * inv, -(x1 - x0) * inv
+        inv = F(1) / area
+        b1x, b1y = -y2 * inv, x2 * inv
+        b2x, b2y = y1 * inv, -x1 * inv
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
         for y in range(top, bottom + 1):
-            py = y + 0.5 - y0
+            py = F(y) + F(0.5) - y0
             for x in range(left, right + 1):
-                px = x + 0.5 - x0
+                px = F(x) + F(0.5) - x0
                 w1 = px * b1x + py * b1y
                 w2 = px * b2x + py * b2y
                 if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
@@ -68,24 +70,24 @@ def draw_depth(corners: Floats, tri: Ints, depth: Floats) -> None:
     for t in range(tri.shape[0]):
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
         x0, y0 = corners[a, 0], corners[a, 1]
-        x1, y1 = corners[b, 0], corners[b, 1]
-        x2, y2 = corners[c, 0], corners[c, 1]
-        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
-        if abs(area) <= 1e-9:
+        x1, y1 = corners[b, 0] - x0, corners[b, 1] - y0
+        x2, y2 = corners[c, 0] - x0, corners[c, 1] - y0
+        area = x2 * y1 - x1 * y2
+        if abs(area) <= F(1e-6):
             continue
-        left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
-        right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
-        top = max(0, int(np.ceil(min(y0, y1, y2) - 0.5)))
-        bottom = min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
-        inv = 1.0 / area
+        left = max(0, int(np.ceil(x0 + min(F(0), x1, x2) - F(0.5))))
+        right = min(width - 1, int(np.floor(x0 + max(F(0), x1, x2) - F(0.5))))
+        top = max(0, int(np.ceil(y0 + min(F(0), y1, y2) - F(0.5))))
+        bottom = min(height - 1, int(np.floor(y0 + max(F(0), y1, y2) - F(0.5))))
+        inv = F(1) / area
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
         for y in range(top, bottom + 1):
-            py = y + 0.5 - y0
+            py = F(y) + F(0.5) - y0
             for x in range(left, right + 1):
-                px = x + 0.5 - x0
-                w1 = (py * (x2 - x0) - px * (y2 - y0)) * inv
-                w2 = (px * (y1 - y0) - py * (x1 - x0)) * inv
+                px = F(x) + F(0.5) - x0
+                w1 = (py * x2 - px * y2) * inv
+                w2 = (px * y1 - py * x1) * inv
                 if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
                     z = z0 + w1 * dz1 + w2 * dz2
                     if z > depth[y, x]:
@@ -96,7 +98,7 @@ def draw_depth(corners: Floats, tri: Ints, depth: Floats) -> None:
 def collect_layers(
     corners: Floats,
     tri: Ints,
-    first: int,
+    first: Scalar,
     bias: Floats,
     depth: Floats,
     head: Ints,
@@ -104,7 +106,7 @@ def collect_layers(
     frag_tri: Ints,
     frag_z: Floats,
     frag_cover: Bytes,
-) -> int:
+) -> Scalar:
     """Chain the see-through fragments of each pixel, unsorted.
 
     Args:
@@ -127,30 +129,41 @@ def collect_layers(
     for t in range(first, tri.shape[0]):
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
         x0, y0 = corners[a, 0], corners[a, 1]
-        x1, y1 = corners[b, 0], corners[b, 1]
-        x2, y2 = corners[c, 0], corners[c, 1]
-        area = (x2 - x0) * (y1 - y0) - (x1 - x0) * (y2 - y0)
-        if abs(area) <= 1e-6:
+        x1, y1 = corners[b, 0] - x0, corners[b, 1] - y0
+        x2, y2 = corners[c, 0] - x0, corners[c, 1] - y0
+        area = x2 * y1 - x1 * y2
+        if abs(area) <= F(1e-5):
             continue
-        left = max(0, int(np.floor(min(x0, x1, x2)) // 2))
-        right = min(columns - 1, int(np.floor(max(x0, x1, x2)) // 2))
-        top = max(0, int(np.floor(min(y0, y1, y2)) // 2))
-        bottom = min(rows - 1, int(np.floor(max(y0, y1, y2)) // 2))
-        inv = 1.0 / area
+        left = max(0, int(np.floor(x0 + min(F(0), x1, x2))) // 2)
+        right = min(columns - 1, int(np.floor(x0 + max(F(0), x1, x2))) // 2)
+        top = max(0, int(np.floor(y0 + min(F(0), y1, y2))) // 2)
+        bottom = min(rows - 1, int(np.floor(y0 + max(F(0), y1, y2))) // 2)
+        inv = F(1) / area
+        b1x, b1y = -y2 * inv, x2 * inv
+        b2x, b2y = y1 * inv, -x1 * inv
+        # No sample of a pixel lies further from its middle than half a sample each way.
+        reach1 = F(0.5) * (abs(b1x) + abs(b1y))
+        reach2 = F(0.5) * (abs(b2x) + abs(b2y))
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        lift = bias[t]
         for y in range(top, bottom + 1):
+            py = F(2 * y + 1) - y0
             for x in range(left, right + 1):
+                px = F(2 * x + 1) - x0
+                m1 = px * b1x + py * b1y
+                m2 = px * b2x + py * b2y
+                if m1 < -reach1 or m2 < -reach2 or m1 + m2 > F(1) + reach1 + reach2:
+                    continue
                 cover = 0
-                nearest = -1e30
+                nearest = F(-1e30)
                 for k in range(4):
-                    sx, sy = 2 * x + (k & 1), 2 * y + (k >> 1)
-                    px, py = sx + 0.5 - x0, sy + 0.5 - y0
-                    w1 = (py * (x2 - x0) - px * (y2 - y0)) * inv
-                    w2 = (px * (y1 - y0) - py * (x1 - x0)) * inv
+                    ex, ey = F(k & 1) - F(0.5), F(k >> 1) - F(0.5)
+                    w1 = m1 + ex * b1x + ey * b1y
+                    w2 = m2 + ex * b2x + ey * b2y
                     if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
                         z = z0 + w1 * dz1 + w2 * dz2
-                        if z + bias[t] > depth[sy, sx]:
+                        if z + lift > depth[2 * y + (k >> 1), 2 * x + (k & 1)]:
                             cover += 1
                             nearest = max(nearest, z)
                 if cover == 0:
@@ -160,7 +173,7 @@ def collect_layers(
                 joined = False
                 at = head[y, x]
                 while at >= 0:
-                    if frag_cover[at] + cover <= 4 and abs(frag_z[at] - nearest) < 0.02:
+                    if frag_cover[at] + cover <= 4 and abs(frag_z[at] - nearest) < F(0.02):
                         frag_cover[at] += cover
                         joined = True
                         break

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camera_rig.errors import StateError
-from camera_rig.twin.head.assets import Floats, Ints, head_model, texture
+from camera_rig.twin.head.assets import Floats, Ints, head_model
 from camera_rig.twin.head.identity import Identity
 from camera_rig.twin.head.light import ShadowMap, ambient_occlusion
+from camera_rig.twin.head.materials import COLUMNS, SHADOW_SHARPNESS
 from camera_rig.twin.head.model import GAZE_CENTRE, HeadShape, Material
 from camera_rig.twin.head.pose import HeadPose
 from camera_rig.twin.head.raster import collect_layers, draw_nearest
-from camera_rig.twin.head.shading import SHADOW_SHARPNESS, VERTEX_COLUMNS, shade, shoulder
-from camera_rig.twin.head.skin import atlas_coordinates, paint_skin
+from camera_rig.twin.head.shading import shade, shoulder
+from camera_rig.twin.head.skin import atlas_coordinates
 from camera_rig.twin.head.studio import Studio, background
-from camera_rig.twin.scene import Field
+from camera_rig.twin.head.textures import Maps
+from camera_rig.twin.scene import Field, Radiance
 
 _CAMERA_DM = 14.0
 _KNEE = 0.75
@@ -34,9 +39,9 @@ class Rendered:
         landmarks_px: ``(68, 2)`` x, y; pixel centres are whole numbers.
     """
 
-    radiance: Floats
+    radiance: Radiance
     parts: NDArray[np.uint8]
-    landmarks_px: Floats
+    landmarks_px: NDArray[np.float32]
 
 
 class HeadRenderer:
@@ -52,7 +57,7 @@ class HeadRenderer:
         self.field = field
         self._shape = HeadShape(head_model(), identity)
         self._dress(studio)
-        self._maps = _Maps.of(identity)
+        self._maps = Maps.of(identity)
         self._look = _look(identity, studio)
         self._studio = studio
         self._background = background(studio, field)
@@ -71,15 +76,31 @@ class HeadRenderer:
             coefficients: ``(52,)`` strengths of the face units, 0 to 1.
             pose: Where the head is.
         """
+        return self._render(coefficients, pose, lambda stage: None)
+
+    def timed(self, coefficients: Floats, pose: HeadPose) -> dict[str, float]:
+        """Render one frame and return the seconds of processor time of each stage."""
+        marks = [("", time.thread_time())]
+        self._render(coefficients, pose, lambda stage: marks.append((stage, time.thread_time())))
+        return {name: at - before for (_, before), (name, at) in pairwise(marks)}
+
+    def _render(
+        self, coefficients: Floats, pose: HeadPose, done: Callable[[str], None]
+    ) -> Rendered:
         points = self._shape.points(coefficients, pose)
         normals = self._shape.normals(points)
+        done("geometry")
         shadow = self._shadow.draw(points)
+        done("shadow")
         screen = self._project(points)
         self._fill_table(points, normals, screen)
+        done("table")
         self._rasterise()
+        done("raster")
         radiance, parts = self._shade(screen, points, shadow, pose)
+        done("shade")
         landmarks = screen[self._shape.landmarks, :2] / 2 - 0.5
-        return Rendered(radiance, parts, landmarks)
+        return Rendered(radiance, parts, landmarks.astype(np.float32))
 
     def _project(self, points: Floats) -> Floats:
         """Return x, y in half-pixel samples and z in dm."""
@@ -100,7 +121,8 @@ class HeadRenderer:
         mesh, buffers = self._shape.mesh, self._buffers
         corners = np.ascontiguousarray(self._table[:, :3])
         buffers.clear()
-        draw_nearest(corners, mesh.tri[: mesh.opaque], buffers.depth, buffers.owner)
+        opaque = mesh.tri[: mesh.opaque]
+        draw_nearest(corners, opaque, mesh.two_sided, buffers.depth, buffers.owner)
         count = collect_layers(
             corners, mesh.tri, mesh.opaque, self._layer_bias, buffers.depth, *buffers.layers
         )
@@ -112,7 +134,7 @@ class HeadRenderer:
 
     def _shade(
         self, screen: Floats, points: Floats, shadow: Floats, pose: HeadPose
-    ) -> tuple[Floats, NDArray[np.uint8]]:
+    ) -> tuple[Radiance, NDArray[np.uint8]]:
         mesh, buffers, maps = self._shape.mesh, self._buffers, self._maps
         field = self.field
         radiance = np.empty(field.shape, np.float32)
@@ -132,30 +154,31 @@ class HeadRenderer:
 
     def _constant_columns(self) -> Floats:
         mesh = self._shape.mesh
-        table = np.zeros((len(mesh.point), VERTEX_COLUMNS), np.float32)
+        table = np.zeros((len(mesh.point), COLUMNS), np.float32)
         table[:, 9:11] = mesh.uv
         table[:, 11:13] = atlas_coordinates(mesh.rest)
         table[:, 13] = 1.0
-        table[:, 14] = self._cloth[mesh.point]
+        table[:, 14:16] = mesh.rest[:, [0, 2]]
         return table
 
     def _dress(self, studio: Studio) -> None:
-        """Mark where the garment is, and lift it off the skin."""
+        """Lift the garment off the skin."""
         rest = self._shape.rest_points
+        x, z = rest[:, 0], rest[:, 2] - 0.05
         radius, v_depth = studio.neckline
-        angle = np.arctan2(rest[:, 0], rest[:, 2])
-        collar = radius + v_depth * np.exp(-((angle / 0.42) ** 2))
-        outside = np.hypot(rest[:, 0] * 0.9, rest[:, 2] - 0.05) - collar
-        self._cloth = np.where(
-            rest[:, 1] < 6.02, np.maximum(outside, 5.2 - rest[:, 1]), -1.0
-        ).astype(np.float32)
-        self._shape.thicken(np.clip(self._cloth * 0.8, 0, 0.05).astype(np.float32))
+        front = np.where(z > 0, np.clip(1 - 1.8 * np.abs(x), 0, 1), 0)
+        inside = np.hypot(0.9 * x, z) - radius - v_depth * front  # as in materials.py
+        inside = np.maximum(inside, 5.25 - rest[:, 1])
+        worn = np.where(rest[:, 1] < 6.02, np.clip(inside * 0.8, 0, 0.05), 0)
+        self._shape.thicken(worn.astype(np.float32))
 
     def _casters(self) -> Ints:
         """Opaque triangles, and hair where its sheet is mostly there."""
         mesh, hair = self._shape.mesh, self._maps.hair
         centre = mesh.uv[mesh.tri].mean(axis=1)
-        columns, rows = (np.clip(centre * 512, 0, 511)).astype(int).T
+        height, width = hair.shape[:2]
+        columns = np.clip(centre[:, 0] * width, 0, width - 1).astype(int)
+        rows = np.clip(centre[:, 1] * height, 0, height - 1).astype(int)
         dense = (mesh.material == Material.HAIR) & (hair[rows, columns, 1] > 110)
         return np.ascontiguousarray(mesh.point[mesh.tri[(mesh.material < Material.HAIR) | dense]])
 
@@ -165,66 +188,11 @@ class HeadRenderer:
         self._table[:, 13] = np.clip(occlusion, 0.03, 1)[self._shape.mesh.point]
 
 
-@dataclass(frozen=True)
-class _Maps:
-    """All textures of an identity, 8 bit; colours hold the root of linear light."""
-
-    base: NDArray[np.uint8]
-    atlas: NDArray[np.uint8]
-    iris: NDArray[np.uint8]
-    teeth: NDArray[np.uint8]
-    hair: NDArray[np.uint8]
-    brow: NDArray[np.uint8]
-    lash: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, identity: Identity) -> _Maps:
-        skin = paint_skin(identity)
-        return cls(
-            base=skin.base,
-            atlas=skin.atlas,
-            iris=_iris(identity),
-            teeth=_rooted(texture("teeth/teeth")),
-            hair=_hair(identity.hair_style),
-            brow=np.ascontiguousarray(texture(f"eyebrows/{identity.brow_style}")[..., :1]),
-            lash=np.ascontiguousarray(texture(f"eyelashes/{identity.lash_style}")[..., :1]),
-        )
-
-
-def _rooted(srgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(np.rint((srgb / 255.0) ** 1.1 * 255), dtype=np.uint8)
-
-
-def _iris(identity: Identity) -> NDArray[np.uint8]:
-    """The shipped iris maps are bright; people's are darker, and brown ones mostly dark."""
-    rng = np.random.default_rng([0x1815, identity.seed])
-    srgb = texture(f"eyes/{identity.eye_colour}").astype(np.float64)
-    strongest = srgb.max(axis=-1)
-    colourful = np.clip(((strongest - srgb.min(axis=-1)) / (strongest + 1) - 0.18) * 6, 0, 1)
-    brown = identity.eye_colour == "brownlight_eye"
-    gain = rng.uniform(0.28, 0.75) if brown else rng.uniform(0.55, 0.85)
-    grey = srgb.mean(axis=-1, keepdims=True)
-    tamed = (grey + 0.62 * (srgb - grey)) * gain
-    mixed = srgb + colourful[..., None] * (tamed - srgb)
-    return _rooted(mixed.astype(np.uint8))
-
-
-def _hair(style: str) -> NDArray[np.uint8]:
-    """Tone and coverage of a hair map, the tone brought to a mean of one half."""
-    if style == "none":
-        return np.zeros((2, 2, 2), np.uint8)
-    name = {"afro01": "afro", "Braid01": "braid01"}.get(style, style)
-    source = texture(f"hair/{name}_diffuse").astype(np.float64)
-    tone, cover = source[..., 0], source[..., 3]
-    level = np.median(tone[cover > 128]) + 4
-    tone = 128 * ((tone + 4) / level) ** 0.7
-    return np.stack([np.clip(tone, 12, 255), cover], axis=-1).astype(np.uint8)
-
-
 def _look(identity: Identity, studio: Studio) -> Floats:
     hair = np.array(identity.hair_rgb)
     look = np.zeros(26, np.float32)
     look[0:3] = studio.cloth_rgb
+    look[3:5] = studio.neckline
     look[5:8] = np.minimum(hair * 0.55 + 0.004, 0.2)
     look[8:11] = studio.stripes[0], 0.55 if studio.stripes[0] else -2.0, studio.stripes[1]
     if not studio.stripes[0]:

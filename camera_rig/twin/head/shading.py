@@ -1,417 +1,255 @@
-"""Compiled shaders: skin, eyes, teeth, cloth and hair in linear light.
-
-The models are the cheap ones of games: wrapped diffuse light that reaches further in red
-(blood under the skin), two specular lobes, an exponential shadow map, baked ambient
-occlusion, and a hair highlight along the strands. Every constant that has no unit is
-chosen by eye.
-"""
+"""Compiled frame shader: what each pixel shows, blended front to back in linear light."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from camera_rig.twin.head._compiled import compiled
+from camera_rig.twin.head._compiled import Scalar, compiled
 from camera_rig.twin.head.assets import Floats, Ints
+from camera_rig.twin.head.materials import (
+    AO,
+    COLUMNS,
+    NX,
+    NY,
+    NZ,
+    U,
+    V,
+    X,
+    Y,
+    Z,
+    inside_garment,
+    look_up,
+    shade_cloth,
+    shade_eye,
+    shade_inner,
+    shade_skin,
+    shade_strand,
+    shade_teeth,
+)
 from camera_rig.twin.head.raster import Bytes
 
-# Columns of the vertex table that the renderer fills.
-X, Y, Z, NX, NY, NZ, LX, LY, LZ, U, V, S, T, AO, CLOTH = range(15)
-VERTEX_COLUMNS = 15
+F = np.float32
 
-# Materials and parts, as plain numbers for the compiler.
-_NECK, _SOCKET, _MOUTH, _EYE, _TEETH, _BROW, _LASH = 1, 2, 3, 4, 5, 7, 8
-_P_SKIN, _P_HAIR, _P_BROW, _P_EYE, _P_TEETH, _P_CLOTH = 1, 2, 3, 4, 5, 6
-_P_LIPS, _P_NECK, _P_MOUTH = 7, 8, 9
+# Numbers of Material and Part for the compiler, which knows no enums; a test compares them.
+NECK, SOCKET, MOUTH, EYE, TEETH, HAIR, BROW = 1, 2, 3, 4, 5, 6, 7
+PART_SKIN, PART_HAIR, PART_BROW, PART_EYE, PART_TEETH, PART_CLOTH = 1, 2, 3, 4, 5, 6
+PART_LIPS, PART_NECK, PART_MOUTH, PARTS = 7, 8, 9, 10
 
-SHADOW_SHARPNESS = np.float32(24.0)  # per dm: how fast light dies behind a surface
-
-
-@compiled
-def _texel(picture, u, v, k):  # type: ignore[no-untyped-def]
-    """Bilinear look-up of channel k; 8-bit values hold the square root of light."""
-    height, width = picture.shape[0], picture.shape[1]
-    x = min(max(u * width - 0.5, 0.0), width - 1.001)
-    y = min(max(v * height - 0.5, 0.0), height - 1.001)
-    i, j = int(x), int(y)
-    fx, fy = x - i, y - j
-    top = picture[j, i, k] * (1 - fx) + picture[j, i + 1, k] * fx
-    low = picture[j + 1, i, k] * (1 - fx) + picture[j + 1, i + 1, k] * fx
-    return (top * (1 - fy) + low * fy) * np.float32(1 / 255)
+_CHAIN = 64  # see-through layers sorted per pixel
+_CLEAR = np.float32(0.004)  # less cover than this cannot be seen
+_DENSE = np.float32(0.012)  # what is behind so little light is not shaded
 
 
 @compiled
-def _lit(shadow, x, y, z):  # type: ignore[no-untyped-def]
-    """Share of the key light that arrives, 0 to 1, from the blurred exponential map."""
-    size = shadow.shape[0]
-    x = min(max(x - 0.5, 0.0), size - 1.001)
-    y = min(max(y - 0.5, 0.0), size - 1.001)
-    i, j = int(x), int(y)
-    fx, fy = x - i, y - j
-    top = shadow[j, i] * (1 - fx) + shadow[j, i + 1] * fx
-    low = shadow[j + 1, i] * (1 - fx) + shadow[j + 1, i + 1] * fx
-    blocker = top * (1 - fy) + low * fy
-    # The map holds exp(-c z): nearer blockers make it smaller.
-    return min(1.0, blocker * np.exp(SHADOW_SHARPNESS * z))
-
-
-@compiled
-def _wrapped(n_dot_l, wrap):  # type: ignore[no-untyped-def]
-    lit = (n_dot_l + wrap) / (1 + wrap)
-    return lit / (1 + wrap) if lit > 0 else 0.0
-
-
-@compiled
-def _glint(n_dot_h, roughness):  # type: ignore[no-untyped-def]
-    """GGX distribution of facets, over four."""
-    a2 = roughness**4
-    d = n_dot_h * n_dot_h * (a2 - 1) + 1
-    return a2 / (4 * np.pi * d * d)
-
-
-@compiled
-def _ambient(ambient, nx, ny, nz, k):  # type: ignore[no-untyped-def]
-    light = ambient[0, k] + ambient[1, k] * nx + ambient[2, k] * ny + ambient[3, k] * nz
-    return max(light, 0.0)
-
-
-@compiled
-def _interpolate(vertex, tri, t, x, y, out):  # type: ignore[no-untyped-def]
-    """Write the vertex table's row at a sample position, inside the triangle."""
+def _place(vertex: Floats, tri: Ints, t: Scalar, x: Scalar, y: Scalar, share: Floats) -> None:
+    """Write the shares of a triangle's corners at a sample position."""
     a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
     x0, y0 = vertex[a, X], vertex[a, Y]
     x1, y1 = vertex[b, X] - x0, vertex[b, Y] - y0
     x2, y2 = vertex[c, X] - x0, vertex[c, Y] - y0
-    inv = 1.0 / (x2 * y1 - x1 * y2)
+    inv = F(1) / (x2 * y1 - x1 * y2)
     px, py = x - x0, y - y0
     # A pixel's centre may lie just outside the triangle that owns its samples.
-    w1 = min(max((py * x2 - px * y2) * inv, 0.0), 1.0)
-    w2 = min(max((px * y1 - py * x1) * inv, 0.0), 1.0 - w1)
-    w0 = 1 - w1 - w2
-    for k in range(Z, VERTEX_COLUMNS):
-        out[k] = w0 * vertex[a, k] + w1 * vertex[b, k] + w2 * vertex[c, k]
-    length = np.sqrt(out[NX] ** 2 + out[NY] ** 2 + out[NZ] ** 2) + np.float32(1e-9)
-    out[NX] /= length
-    out[NY] /= length
-    out[NZ] /= length
+    w1 = min(max((py * x2 - px * y2) * inv, F(0)), F(1))
+    w2 = min(max((px * y1 - py * x1) * inv, F(0)), F(1) - w1)
+    share[0], share[1], share[2] = F(1) - w1 - w2, w1, w2
 
 
 @compiled
-def _skin(f, up, view, lights, ambient, shadow, base, atlas, part, out):  # type: ignore[no-untyped-def]
-    """Shade skin at an interpolated vertex row; returns the part it belongs to."""
-    u, v, s, t = f[U], f[V], f[S], f[T]
-    nx, ny, nz = f[NX], f[NY], f[NZ]
-    # Bumps tilt the normal along the head's own right and up.
-    tx, ty, tz = up[1] * nz - up[2] * ny, up[2] * nx - up[0] * nz, up[0] * ny - up[1] * nx
-    length = np.sqrt(tx * tx + ty * ty + tz * tz) + np.float32(1e-6)
-    tx, ty, tz = tx / length, ty / length, tz / length
-    bx, by, bz = ny * tz - nz * ty, nz * tx - nx * tz, nx * ty - ny * tx
-    gx = (_texel(atlas, s, t, 3) - np.float32(128 / 255)) * np.float32(2.0)
-    gy = (_texel(atlas, s, t, 4) - np.float32(128 / 255)) * np.float32(2.0)
-    mx, my, mz = nx - gx * tx - gy * bx, ny - gx * ty - gy * by, nz - gx * tz - gy * bz
-    length = np.sqrt(mx * mx + my * my + mz * mz)
-    mx, my, mz = mx / length, my / length, mz / length
-    gloss = _texel(atlas, s, t, 5)
-    lips = _texel(atlas, s, t, 6)
-    thin = _texel(atlas, s, t, 7)
-    ao = f[AO]
-    lit = _lit(shadow, f[LX], f[LY], f[LZ])
-    n_dot_v = max(mx * view[0] + my * view[1] + mz * view[2], np.float32(0.02))
-    shine = np.float32(0.0)
-    for c in range(3):
-        out[c] = 0.0
-    for i in range(lights.shape[0]):
-        lx, ly, lz = lights[i, 0], lights[i, 1], lights[i, 2]
-        arrives = lit if lights[i, 6] > 0 else np.float32(1.0) * ao
-        smooth = nx * lx + ny * ly + nz * lz
-        rough = mx * lx + my * ly + mz * lz
-        # Red light wanders below the skin: softer edge, less relief, warmer shadow border.
-        reds = _wrapped(0.6 * smooth + 0.4 * rough, np.float32(0.30) + np.float32(0.3) * thin)
-        greens = _wrapped(0.3 * smooth + 0.7 * rough, np.float32(0.13))
-        blues = _wrapped(0.2 * smooth + 0.8 * rough, np.float32(0.09))
-        root = np.sqrt(arrives)
-        out[0] += lights[i, 3] * reds * (0.65 * arrives + 0.35 * root)
-        out[1] += lights[i, 4] * greens * arrives
-        out[2] += lights[i, 5] * blues * arrives
-        if rough > 0:
-            hx, hy, hz = lx + view[0], ly + view[1], lz + view[2]
-            length = np.sqrt(hx * hx + hy * hy + hz * hz)
-            n_dot_h = max((mx * hx + my * hy + mz * hz) / length, 0.0)
-            v_dot_h = (hx * view[0] + hy * view[1] + hz * view[2]) / length
-            fresnel = np.float32(0.028) + np.float32(0.97) * (1 - v_dot_h) ** 5
-            wide = np.float32(0.56) - np.float32(0.16) * gloss - np.float32(0.10) * lips
-            lobe = 0.75 * _glint(n_dot_h, wide) + 0.25 * _glint(n_dot_h, 0.62 * wide)
-            grazing = max(n_dot_v, np.float32(0.25)) + np.float32(0.1)
-            shine += lights[i, 4] * arrives * fresnel * lobe * min(rough, 1.0) / grazing
-    sheen = np.float32(0.10) * (1 - n_dot_v) ** 4 * ao
-    gain = np.float32(0.35) + np.float32(1.5) * gloss + np.float32(0.5) * lips
-    for c in range(3):
-        albedo = _texel(base, u, v, c)
-        tint = _texel(atlas, s, t, c) * np.float32(1.42)
-        # Light that bounces in a skin fold takes the skin's colour: ao is warmer in red.
-        fold = ao ** (np.float32(0.75) if c == 0 else np.float32(1.05))
-        sky = _ambient(ambient, mx, my, mz, c)
-        out[c] = albedo * albedo * tint * tint * (out[c] + sky * fold) + (
-            shine * gain + sheen * sky * (0.4 + gloss)
-        )
-    if part == _NECK:
-        return _P_NECK
-    return _P_LIPS if lips > 0.5 else _P_SKIN
+def _column(vertex: Floats, tri: Ints, t: Scalar, share: Floats, k: Scalar) -> Scalar:
+    return (
+        share[0] * vertex[tri[t, 0], k]
+        + share[1] * vertex[tri[t, 1], k]
+        + share[2] * vertex[tri[t, 2], k]
+    )
 
 
 @compiled
-def _cloth(f, view, lights, ambient, shadow, look, out):  # type: ignore[no-untyped-def]
-    """Shade the garment: woven, matt, with a rim at the collar."""
-    nx, ny, nz = f[NX], f[NY], f[NZ]
-    weave = np.sin(f[S] * 1900.0) * np.sin(f[T] * 880.0)
-    rim = min(f[CLOTH] * np.float32(14.0), 1.0)
-    rib = np.float32(1.0)
-    if f[CLOTH] < np.float32(0.10):
-        rib = np.float32(0.88) + np.float32(0.10) * np.sin(f[S] * 900.0)
-    band = np.float32(1.0) if np.sin(f[T] * look[8]) > look[9] else look[10]
-    tone = (1 + np.float32(0.06) * weave) * rib * band * (0.55 + 0.45 * rim)
-    lit = _lit(shadow, f[LX], f[LY], f[LZ])
-    n_dot_v = max(nx * view[0] + ny * view[1] + nz * view[2], 0.0)
-    fuzz = np.float32(0.25) * (1 - n_dot_v) ** 3
-    for c in range(3):
-        light = _ambient(ambient, nx, ny, nz, c) * f[AO]
-        for i in range(lights.shape[0]):
-            n_dot_l = nx * lights[i, 0] + ny * lights[i, 1] + nz * lights[i, 2]
-            arrives = lit if lights[i, 6] > 0 else f[AO]
-            light += lights[i, 3 + c] * arrives * _wrapped(n_dot_l, np.float32(0.15))
-        out[c] = look[c] * tone * light * (1 + fuzz)
-    return _P_CLOTH
+def _row(vertex: Floats, tri: Ints, t: Scalar, share: Floats, f: Floats) -> None:
+    """Write the interpolated vertex row, with a unit normal."""
+    for k in range(Z, COLUMNS):
+        f[k] = _column(vertex, tri, t, share, k)
+    inv = F(1) / (np.sqrt(f[NX] * f[NX] + f[NY] * f[NY] + f[NZ] * f[NZ]) + F(1e-9))
+    f[NX] *= inv
+    f[NY] *= inv
+    f[NZ] *= inv
 
 
 @compiled
-def _eye(f, view, lights, ambient, shadow, iris, lids, out):  # type: ignore[no-untyped-def]
-    """Shade an eyeball: soft white, shade of the upper lid, sharp glints of the lamps."""
-    nx, ny, nz = f[NX], f[NY], f[NZ]
-    side = 0 if f[X] < lids[0, 4] else 1
-    # Shade falls from the upper lid and, weaker, rises from the lower one.
-    along = (f[X] - lids[side, 0]) * lids[side, 2] + (f[Y] - lids[side, 1]) * lids[side, 3]
-    span = max(lids[side, 5], np.float32(1e-3))
-    depth = along / span
-    lid_shade = min(max((depth + np.float32(0.08)) * np.float32(2.3), 0.22), 1.0)
-    lid_shade *= min(max((np.float32(1.12) - depth) * np.float32(4.0), 0.45), 1.0)
-    lit = _lit(shadow, f[LX], f[LY], f[LZ]) * np.float32(0.7) + np.float32(0.3)
-    shine = np.float32(0.0)
-    for c in range(3):
-        out[c] = _ambient(ambient, nx, ny, nz, c) * np.float32(0.85)
-    for i in range(lights.shape[0]):
-        lx, ly, lz = lights[i, 0], lights[i, 1], lights[i, 2]
-        arrives = lit if lights[i, 6] > 0 else np.float32(0.8)
-        diffuse = _wrapped(nx * lx + ny * ly + nz * lz, np.float32(0.35)) * arrives
-        hx, hy, hz = lx + view[0], ly + view[1], lz + view[2]
-        length = np.sqrt(hx * hx + hy * hy + hz * hz)
-        n_dot_h = max((nx * hx + ny * hy + nz * hz) / length, 0.0)
-        shine += lights[i, 4] * _glint(n_dot_h, np.float32(0.20)) * np.float32(0.028)
-        for c in range(3):
-            out[c] += lights[i, 3 + c] * diffuse
-    shine = min(shine, np.float32(1.2)) * min(lid_shade * np.float32(1.6), 1.0)
-    for c in range(3):
-        albedo = _texel(iris, f[U], f[V], c)
-        out[c] = albedo * albedo * out[c] * lid_shade * np.float32(0.82) + shine
-    return _P_EYE
+def _sorted_chain(head: Scalar, link: Ints, frag_z: Floats, chain: Ints) -> Scalar:
+    """Write a pixel's fragments nearest first; returns their number."""
+    count = 0
+    at = head
+    while at >= 0 and count < _CHAIN:
+        place = count
+        while place > 0 and frag_z[chain[place - 1]] < frag_z[at]:
+            chain[place] = chain[place - 1]
+            place -= 1
+        chain[place] = at
+        count += 1
+        at = link[at]
+    return count
 
 
 @compiled
-def _teeth(f, lights, ambient, shadow, teeth, mouth, out):  # type: ignore[no-untyped-def]
-    """Shade teeth and gums: darker the deeper in the mouth, with a wet gleam."""
-    nx, ny, nz = f[NX], f[NY], f[NZ]
-    inside = min(max(1 - (mouth[0] - f[Z]) * np.float32(2.4), 0.04), 1.0)
-    lit = np.float32(0.45) + np.float32(0.55) * _lit(shadow, f[LX], f[LY], f[LZ])
-    for c in range(3):
-        light = _ambient(ambient, nx, ny, nz, c)
-        for i in range(lights.shape[0]):
-            n_dot_l = nx * lights[i, 0] + ny * lights[i, 1] + nz * lights[i, 2]
-            light += lights[i, 3 + c] * lit * _wrapped(n_dot_l, np.float32(0.5))
-        albedo = _texel(teeth, f[U], f[V], c)
-        out[c] = albedo * albedo * light * inside * inside * mouth[1]
-    return _P_TEETH
+def shade(
+    vertex: Floats, tri: Ints, material: Bytes, owner: Ints, depth: Floats,
+    head: Ints, link: Ints, frag_tri: Ints, frag_z: Floats, frag_cover: Bytes,
+    lights: Floats, ambient: Floats, shadow: Floats,
+    base: Bytes, atlas: Bytes, iris: Bytes, teeth: Bytes, hair: Bytes, brow: Bytes, lash: Bytes,
+    up: Floats, camera: Floats, look: Floats, lids: Floats, mouth: Floats,
+    background: Floats, out: Floats, parts: Bytes,
+) -> None:  # fmt: skip
+    """Shade all pixels: see-through layers from the front, then the surfaces behind them.
 
-
-@compiled
-def _inner(f, lights, ambient, colour, depth_z, out):  # type: ignore[no-untyped-def]
-    """Shade the inside of the mouth and the rims of the eyes: wet, red, dark inside."""
-    inside = min(max(1 - (depth_z - f[Z]) * np.float32(2.6), 0.03), 1.0)
-    for c in range(3):
-        light = _ambient(ambient, f[NX], f[NY], f[NZ], c)
-        for i in range(lights.shape[0]):
-            n_dot_l = f[NX] * lights[i, 0] + f[NY] * lights[i, 1] + f[NZ] * lights[i, 2]
-            light += lights[i, 3 + c] * np.float32(0.6) * _wrapped(n_dot_l, np.float32(0.4))
-        out[c] = colour[c] * light * inside
-
-
-@compiled
-def _strand(f, up, view, lights, ambient, shadow, tone, rgb, out):  # type: ignore[no-untyped-def]
-    """Shade hair: light wraps around the strands, highlights run across them."""
-    nx, ny, nz = f[NX], f[NY], f[NZ]
-    facing = nx * view[0] + ny * view[1] + nz * view[2]
-    if facing < 0:
-        nx, ny, nz = -nx, -ny, -nz
-    # Strands run down the head: up without its part along the normal.
-    along = up[0] * nx + up[1] * ny + up[2] * nz
-    tx, ty, tz = up[0] - along * nx, up[1] - along * ny, up[2] - along * nz
-    length = np.sqrt(tx * tx + ty * ty + tz * tz) + np.float32(1e-4)
-    shift = (tone - np.float32(0.5)) * np.float32(0.5)
-    tx, ty, tz = tx / length + shift * nx, ty / length + shift * ny, tz / length + shift * nz
-    length = np.sqrt(tx * tx + ty * ty + tz * tz)
-    tx, ty, tz = tx / length, ty / length, tz / length
-    lit = _lit(shadow, f[LX], f[LY], f[LZ])
-    ao = f[AO]
-    for c in range(3):
-        out[c] = _ambient(ambient, nx, ny, nz, c) * ao
-    shine = np.float32(0.0)
-    glow = np.float32(0.0)
-    for i in range(lights.shape[0]):
-        lx, ly, lz = lights[i, 0], lights[i, 1], lights[i, 2]
-        arrives = lit if lights[i, 6] > 0 else ao
-        n_dot_l = nx * lx + ny * ly + nz * lz
-        diffuse = _wrapped(n_dot_l, np.float32(0.4)) * arrives
-        hx, hy, hz = lx + view[0], ly + view[1], lz + view[2]
-        length = np.sqrt(hx * hx + hy * hy + hz * hz)
-        t_dot_h = (tx * hx + ty * hy + tz * hz) / length
-        across = np.sqrt(max(1 - t_dot_h * t_dot_h, 0.0))
-        front = min(max(n_dot_l + np.float32(0.3), 0.0), 1.0) * arrives
-        shine += lights[i, 4] * front * across**90 * np.float32(0.045)
-        glow += lights[i, 4] * front * across**18 * np.float32(0.30)
-        for c in range(3):
-            out[c] += lights[i, 3 + c] * diffuse
-    contrast = np.float32(0.35) + np.float32(1.3) * tone
-    for c in range(3):
-        body = rgb[c] * contrast
-        out[c] = body * out[c] + (body * glow + shine * tone) * ao
-
-
-@compiled
-def shade(  # type: ignore[no-untyped-def]
-    vertex, tri, material, owner, depth, head, link, frag_tri, frag_z, frag_cover,
-    lights, ambient, shadow, base, atlas, iris, teeth, hair, brow, lash,
-    up, camera, look, lids, mouth, background, out, parts,
-):  # fmt: skip
-    """Shade all pixels: opaque surfaces once per pixel and surface, then the layers.
-
-    ``camera`` holds distance_dm, samples per dm and the centre (x, y) in samples; ``look``
-    the colours of cloth, hair and brows and the cloth's pattern. ``out`` is linear light.
+    ``vertex``, ``tri`` and ``material`` are the mesh; ``owner`` and ``depth`` the nearest
+    opaque triangle of each sample and its z in dm; ``head`` to ``frag_cover`` the layers of
+    :func:`camera_rig.twin.head.raster.collect_layers`. ``lights`` are the lamps, direction,
+    colour and whether they cast shadows. ``base`` to ``lash`` are the textures. ``up`` is the
+    head's own up direction; ``camera`` its distance in dm, samples per dm, and the picture's
+    centre in samples. ``look`` holds the colours of cloth 0:3, collar 3:5, brows 5:8, stripes
+    8:11, the cover of brows 11, and the colours of mouth 14:17, eye sockets 17:20, lashes 20:23
+    and hair 23:26. ``lids`` and ``mouth`` say where lids and lips are. ``out``, linear light,
+    and ``parts`` are written.
     """
     rows, columns = head.shape
-    f = np.zeros(VERTEX_COLUMNS, np.float32)
-    rgb = np.zeros(3, np.float32)
-    total = np.zeros(3, np.float32)
-    view = np.zeros(3, np.float32)
-    votes = np.zeros(10, np.float32)
-    chain = np.zeros(64, np.int32)
+    f, rgb, share = np.zeros(COLUMNS, F), np.zeros(3, F), np.zeros(3, F)
+    total, view, votes = np.zeros(3, F), np.zeros(3, F), np.zeros(PARTS, F)
+    values, albedo = np.zeros(8, F), np.zeros(3, F)
+    chain = np.zeros(_CHAIN, np.int32)
+    brow_rgb, lash_rgb, hair_rgb = look[5:8], look[20:23], look[23:26]
+    mouth_rgb, socket_rgb = look[14:17], look[17:20]
     for y in range(rows):
         for x in range(columns):
-            cx, cy = np.float32(2 * x + 1), np.float32(2 * y + 1)
+            empty = owner[2 * y, 2 * x] < 0 and owner[2 * y, 2 * x + 1] < 0
+            empty &= owner[2 * y + 1, 2 * x] < 0 and owner[2 * y + 1, 2 * x + 1] < 0
+            if empty and head[y, x] < 0:
+                parts[y, x] = 0
+                for c in range(3):
+                    out[y, x, c] = background[y, x, c]
+                continue
+            cx, cy = F(2 * x + 1), F(2 * y + 1)
             vx, vy = (camera[2] - cx) / camera[1], (cy - camera[3]) / camera[1]
-            length = np.sqrt(vx * vx + vy * vy + camera[0] * camera[0])
-            view[0], view[1], view[2] = vx / length, vy / length, camera[0] / length
-            votes[:] = 0.0
-            total[:] = 0.0
-            done = 0
+            inv = F(1) / np.sqrt(vx * vx + vy * vy + camera[0] * camera[0])
+            view[0], view[1], view[2] = vx * inv, vy * inv, camera[0] * inv
+            for p in range(PARTS):
+                votes[p] = F(0)
+            for c in range(3):
+                total[c] = F(0)
+            clear = F(1)
+            for n in range(_sorted_chain(head[y, x], link, frag_z, chain)):
+                at = chain[n]
+                t = frag_tri[at]
+                kind = material[t]
+                _place(vertex, tri, t, cx, cy, share)
+                u, v = _column(vertex, tri, t, share, U), _column(vertex, tri, t, share, V)
+                alpha = F(frag_cover[at]) * F(0.25)
+                part = PART_BROW
+                if kind == HAIR:
+                    alpha *= look_up(hair, u, v, 1)
+                    part = PART_HAIR
+                elif kind == BROW:
+                    alpha *= look_up(brow, u, v, 0) * look[11]
+                else:
+                    alpha *= look_up(lash, u, v, 0) * F(0.85)
+                if alpha < _CLEAR:
+                    continue
+                _row(vertex, tri, t, share, f)
+                if kind == HAIR:
+                    tone = look_up(hair, u, v, 0)
+                    shade_strand(f, up, view, lights, ambient, shadow, tone, hair_rgb, rgb)
+                elif kind == BROW:
+                    shade_strand(f, up, view, lights, ambient, shadow, F(0.4), brow_rgb, rgb)
+                else:
+                    shade_strand(f, up, view, lights, ambient, shadow, F(0.4), lash_rgb, rgb)
+                alpha *= clear
+                for c in range(3):
+                    total[c] += alpha * rgb[c]
+                votes[part] += alpha
+                clear -= alpha
+                if clear < _DENSE:
+                    break
+            done = 15 if clear < _DENSE else 0
             for k in range(4):
                 if done & (1 << k):
                     continue
                 sx, sy = 2 * x + (k & 1), 2 * y + (k >> 1)
                 t = owner[sy, sx]
-                weight = np.float32(0.25)
-                done |= 1 << k
+                weight = F(0.25)
                 if t < 0:
+                    weight *= clear
                     for c in range(3):
                         total[c] += weight * background[y, x, c]
                     votes[0] += weight
                     continue
                 # Samples of the same surface at about the same depth share one shading.
-                for m in range(k + 1, 4):
-                    ty, tx = 2 * y + (m >> 1), 2 * x + (m & 1)
-                    other = owner[ty, tx]
-                    if (
-                        not done & (1 << m)
-                        and other >= 0
-                        and material[other] == material[t]
-                        and abs(depth[ty, tx] - depth[sy, sx]) < np.float32(0.06)
-                    ):
-                        done |= 1 << m
-                        weight += np.float32(0.25)
-                px = cx if weight > np.float32(0.3) else sx + np.float32(0.5)
-                py = cy if weight > np.float32(0.3) else sy + np.float32(0.5)
-                _interpolate(vertex, tri, t, px, py, f)
-                f[X], f[Y] = px, py
                 kind = material[t]
-                if kind <= _NECK:
-                    if f[CLOTH] > 0:
-                        part = _cloth(f, view, lights, ambient, shadow, look, rgb)
+                for m in range(k + 1, 4):
+                    mx, my = 2 * x + (m & 1), 2 * y + (m >> 1)
+                    other = owner[my, mx]
+                    if other >= 0 and not done & (1 << m):
+                        same = material[other] == kind
+                        if same and abs(depth[my, mx] - depth[sy, sx]) < F(0.06):
+                            done |= 1 << m
+                            weight += F(0.25)
+                alone = weight < F(0.3)
+                px = F(sx) + F(0.5) if alone else cx
+                py = F(sy) + F(0.5) if alone else cy
+                _place(vertex, tri, t, px, py, share)
+                _row(vertex, tri, t, share, f)
+                f[X], f[Y] = px, py
+                if kind <= NECK:
+                    inside = inside_garment(f, look)
+                    if inside > 0:
+                        shade_cloth(f, view, lights, ambient, shadow, atlas, look, inside, rgb)
+                        part = PART_CLOTH
                     else:
-                        part = _skin(f, up, view, lights, ambient, shadow, base, atlas, kind, rgb)
-                elif kind == _EYE:
-                    part = _eye(f, view, lights, ambient, shadow, iris, lids, rgb)
-                elif kind == _TEETH:
-                    part = _teeth(f, lights, ambient, shadow, teeth, mouth, rgb)
-                elif kind == _MOUTH:
-                    _inner(f, lights, ambient, look[14:17], mouth[0], rgb)
-                    part = _P_MOUTH
+                        lips = shade_skin(
+                            f, up, view, lights, ambient, shadow, base, atlas, values, albedo, rgb
+                        )
+                        part = PART_LIPS if lips > F(0.5) else PART_SKIN
+                        if kind == NECK:
+                            part = PART_NECK
+                elif kind == EYE:
+                    shade_eye(f, view, lights, ambient, shadow, iris, lids, rgb)
+                    part = PART_EYE
+                elif kind == TEETH:
+                    shade_teeth(f, lights, ambient, shadow, teeth, mouth, rgb)
+                    part = PART_TEETH
+                elif kind == HAIR:
+                    tone = look_up(hair, f[U], f[V], 0)
+                    shade_strand(f, up, view, lights, ambient, shadow, tone, hair_rgb, rgb)
+                    part = PART_HAIR
+                elif kind == MOUTH:
+                    shade_inner(f, lights, ambient, mouth_rgb, mouth[0], rgb)
+                    part = PART_MOUTH
                 else:
-                    _inner(f, lights, ambient, look[17:20], f[Z], rgb)
-                    part = _P_SKIN
+                    shade_inner(f, lights, ambient, socket_rgb, f[Z], rgb)
+                    part = PART_SKIN
+                weight *= clear
                 votes[part] += weight
                 for c in range(3):
                     total[c] += weight * rgb[c]
-            count = 0
-            at = head[y, x]
-            while at >= 0 and count < 64:
-                # Insert by depth, farthest first.
-                place = count
-                while place > 0 and frag_z[chain[place - 1]] > frag_z[at]:
-                    chain[place] = chain[place - 1]
-                    place -= 1
-                chain[place] = at
-                count += 1
-                at = link[at]
-            for n in range(count):
-                at = chain[n]
-                t = frag_tri[at]
-                kind = material[t]
-                _interpolate(vertex, tri, t, cx, cy, f)
-                cover = frag_cover[at] * np.float32(0.25)
-                if kind >= _BROW:
-                    alpha = cover * _texel(brow if kind == _BROW else lash, f[U], f[V], 0)
-                    if alpha < np.float32(0.004):
-                        continue
-                    ink = look[5:8] if kind == _BROW else look[20:23]
-                    alpha *= look[11] if kind == _BROW else np.float32(0.85)
-                    _strand(f, up, view, lights, ambient, shadow, np.float32(0.4), ink, rgb)
-                    part = _P_BROW
-                else:
-                    alpha = cover * _texel(hair, f[U], f[V], 1)
-                    if alpha < np.float32(0.004):
-                        continue
-                    tone = _texel(hair, f[U], f[V], 0)
-                    _strand(f, up, view, lights, ambient, shadow, tone, look[23:26], rgb)
-                    part = _P_HAIR
-                for c in range(3):
-                    total[c] += alpha * (rgb[c] - total[c])
-                for p in range(10):
-                    votes[p] *= 1 - alpha
-                votes[part] += alpha
             best = 0
-            for p in range(1, 10):
+            for p in range(1, PARTS):
                 if votes[p] > votes[best]:
                     best = p
             parts[y, x] = best
+            # Light that was not followed behind dense hair is taken to be the hair's.
+            gain = F(1) / (F(1) - clear) if done == 15 and clear < _DENSE else F(1)
             for c in range(3):
-                out[y, x, c] = total[c]
+                out[y, x, c] = total[c] * gain
 
 
 @compiled
-def shoulder(picture: Floats, knee: float) -> None:
+def shoulder(picture: Floats, knee: Scalar) -> None:
     """Bend light above the knee so that it nears 1 and never passes it, in place."""
-    room = 1 - knee
+    room = F(1) - F(knee)
     flat = picture.reshape(-1)
     for i in range(flat.size):
-        over = flat[i] - knee
+        over = flat[i] - F(knee)
         if over > 0:
-            flat[i] = knee + room * over / (over + room)
+            flat[i] = F(knee) + room * over / (over + room)
 
 
-__all__ = ["SHADOW_SHARPNESS", "VERTEX_COLUMNS", "Bytes", "Ints", "shade", "shoulder"]
+__all__ = ["AO", "shade", "shoulder"]

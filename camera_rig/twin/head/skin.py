@@ -17,7 +17,7 @@ from camera_rig.twin.head.assets import Floats, HeadModel, head_model, texture
 from camera_rig.twin.head.identity import Identity
 
 _HEIGHT, _WIDTH = 960, 1536
-_TOP_DM, _BOTTOM_DM = 8.8, 4.6
+_TOP_DM, _BOTTOM_DM = 8.8, 4.6  # as in materials.py
 _AXIS_Z_DM = 0.35
 _PX_PER_DM = _HEIGHT / (_TOP_DM - _BOTTOM_DM)
 _TINT_ROOM = 1.42  # the atlas stores the root of the tint over this, so tints reach 2
@@ -162,7 +162,8 @@ def _zones() -> dict[str, Floats]:
 
     def spot(x: float, y: float, rx: float, ry: float) -> Floats:
         rows, columns = np.mgrid[:_HEIGHT, :_WIDTH].astype(np.float32)
-        return np.exp(-(((columns - x) / (rx * px)) ** 2) - ((rows - y) / (ry * px)) ** 2)
+        across, down = (columns - x) / (rx * px), (rows - y) / (ry * px)
+        return np.asarray(np.exp(-(across**2) - down**2))
 
     def area(points: NDArray[np.float64], blur_px: float) -> Floats:
         mask = np.zeros((_HEIGHT, _WIDTH), np.float32)
@@ -194,7 +195,7 @@ def _zones() -> dict[str, Floats]:
 
 def _landmarks_px(model: HeadModel) -> NDArray[np.float64]:
     place = atlas_coordinates(model.vertices[model.landmarks]).astype(np.float64)
-    return place * np.array([_WIDTH, _HEIGHT])
+    return np.asarray(place * np.array([_WIDTH, _HEIGHT]))
 
 
 def _mirrored(left: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -211,9 +212,9 @@ def _beard_outline(at: NDArray[np.float64], px: float) -> NDArray[np.float64]:
         at[2] + [0.10 * px, 0],
         at[0] + [0.06 * px, -0.05 * px],
         at[0] + [-0.12 * px, -0.05 * px],
-        at[4] + [-0.30 * px, 0.15 * px],
-        at[6] + [-0.20 * px, 0.40 * px],
-        at[8] + [0, 0.45 * px],
+        at[4] + [-0.22 * px, 0.10 * px],
+        at[6] + [-0.12 * px, 0.17 * px],
+        at[8] + [0, 0.17 * px],
     ]
     return _mirrored(np.array(left))
 
@@ -237,9 +238,9 @@ def _hairline(at: NDArray[np.float64], px: float) -> NDArray[np.float64]:
 def _colour(identity: Identity, zones: dict[str, Floats], rng: np.random.Generator) -> Floats:
     """Tint of the bare skin: blood, pigment and make-up."""
     light = 1 - identity.melanin
-    blood = 0.10 * _shifted("blotch", rng) + 0.16 * _shifted("cloud", rng)
+    blood = 0.08 * _shifted("blotch", rng) + 0.07 * _shifted("cloud", rng)
     strength = (0.3 + identity.blood) * (0.35 + 0.65 * light)
-    blood += strength * rng.uniform(0.5, 1.2) * zones["cheeks"]
+    blood += strength * rng.uniform(0.3, 0.9) * zones["cheeks"]
     blood += strength * (0.8 * zones["nose"] + 0.35 * zones["chin"] - 0.25 * zones["forehead"])
     pigment = 0.05 * _shifted("grain", rng) + 0.07 * _shifted("cloud", rng)
     pigment += rng.uniform(0.05, 0.45) * zones["bags"] + rng.uniform(0.0, 0.25) * zones["lids"]
@@ -253,7 +254,7 @@ def _colour(identity: Identity, zones: dict[str, Floats], rng: np.random.Generat
         -blood[..., None] * np.array([0.02, 0.30, 0.27], np.float32)
         - pigment[..., None] * np.array([0.55, 0.80, 0.95], np.float32)
     )
-    rouge = np.array([0.95, 0.62, 0.64], np.float32) ** (0.7 + identity.make_up * 1.6)
+    rouge = np.array([0.95, 0.62, 0.64], np.float32) ** (0.3 + identity.make_up * 1.7)
     tint *= 1 + lips[..., None] * (rouge - 1)
     shadow = np.array([0.72, 0.66, 0.70], np.float32) ** identity.make_up
     tint *= 1 + zones["lids"][..., None] * (shadow - 1)
@@ -302,7 +303,7 @@ def _slopes(
     relief += 0.5 * (1 - hair) * _shifted("strand", rng)
     slope_x = 0.5 * (np.roll(relief, -1, 1) - np.roll(relief, 1, 1))
     slope_y = 0.5 * (np.roll(relief, -1, 0) - np.roll(relief, 1, 0))
-    return slope_x.astype(np.float32), -slope_y.astype(np.float32)
+    return (0.75 * slope_x).astype(np.float32), (-0.75 * slope_y).astype(np.float32)
 
 
 def _gloss(zones: dict[str, Floats], hair: Floats, rng: np.random.Generator) -> Floats:

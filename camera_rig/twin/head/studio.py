@@ -37,11 +37,9 @@ class Studio:
         rng = np.random.default_rng([0x57D0, seed])
         side = rng.choice([-1.0, 1.0])
         warmth = rng.normal(0, 0.35)
-        key = _lamp(
-            side * rng.uniform(12, 52), rng.uniform(16, 46), rng.uniform(0.95, 1.35), warmth
-        )
+        key = _lamp(side * rng.uniform(12, 52), rng.uniform(16, 46), rng.uniform(1.0, 1.5), warmth)
         fill = _lamp(
-            -side * rng.uniform(30, 70), rng.uniform(0, 25), rng.uniform(0.12, 0.4), -0.5 * warmth
+            -side * rng.uniform(30, 70), rng.uniform(0, 25), rng.uniform(0.15, 0.5), -0.5 * warmth
         )
         rim = _lamp(
             -side * rng.uniform(125, 155), rng.uniform(15, 45), rng.uniform(0.1, 0.7), 0.3 * warmth
@@ -58,7 +56,7 @@ class Studio:
             lights=np.stack([[*key, 1.0], [*fill, 0.0], [*rim, 0.0]]).astype(np.float32),
             ambient=ambient.astype(np.float32),
             cloth_rgb=(float(cloth[0]), float(cloth[1]), float(cloth[2])),
-            neckline=(float(rng.uniform(0.68, 0.95)), float(rng.choice([0.0, 0.15, 0.35]))),
+            neckline=(float(rng.uniform(0.68, 0.95)), float(rng.choice([0.0, 0.1, 0.22]))),
             stripes=(float(stripes), float(rng.uniform(0.4, 1.6))),
         )
 
@@ -77,7 +75,7 @@ def background(studio: Studio, field: Field) -> Floats:
     rng = np.random.default_rng([0xBAC6, studio.seed])
     height, width = field.height_px, field.width_px
     small_h, small_w = 96, max(8, round(96 * width / height))
-    wall = rng.uniform(0.05, 0.42) * (1 + 0.06 * rng.normal(0, 1, 3))
+    wall = rng.uniform(0.05, 0.5) * (1 + 0.08 * rng.normal(0, 1, 3))
     room = np.ones((small_h, small_w, 3), np.float32) * wall.astype(np.float32)
     for _ in range(int(rng.integers(4, 14))):
         x, y = rng.integers(-10, small_w), rng.integers(-10, small_h)
@@ -85,10 +83,10 @@ def background(studio: Studio, field: Field) -> Floats:
         shade = np.clip(wall * rng.uniform(0.35, 1.7) * (1 + 0.09 * rng.normal(0, 1, 3)), 0.01, 0.8)
         room[max(y, 0) : y + h, max(x, 0) : x + w] = shade
     if rng.random() < 0.4:
-        x = int(rng.integers(0, small_w))
-        room[:60, x : x + 14] += rng.uniform(0.2, 0.6) * np.array([0.9, 1.0, 1.1], np.float32)
+        left = int(rng.integers(0, small_w))
+        room[:60, left : left + 14] += rng.uniform(0.2, 0.6) * np.array([0.9, 1.0, 1.1], np.float32)
     blurred = cv2.GaussianBlur(room, (0, 0), float(rng.uniform(2.5, 6.5)))
     large = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_CUBIC)
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     vignette = 1 - 0.22 * (rows**2 + columns**2)
-    return np.clip(large * vignette[..., None], 0.004, 0.85).astype(np.float32)
+    return np.asarray(np.clip(large * vignette[..., None], 0.004, 0.85), dtype=np.float32)
