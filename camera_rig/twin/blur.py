@@ -117,9 +117,7 @@ class FourierBlur:
                 cv2.resize(work[self._crop], self._size, target, interpolation=cv2.INTER_CUBIC)
 
 
-def blur_for(
-    kernel: NDArray[np.floating], size: tuple[int, int], *, exact: bool = False
-) -> Blur:
+def blur_for(kernel: NDArray[np.floating], size: tuple[int, int], *, exact: bool = False) -> Blur:
     """Return the cheapest filter that shows ``kernel`` faithfully on this sensor.
 
     Args:

@@ -41,7 +41,7 @@ from camera_rig.errors import (
 from camera_rig.twin.cameras import CameraBody, Shot
 from camera_rig.twin.faults import Link
 from camera_rig.twin.timing import FrameTimes
-from camera_rig.twin.world import World
+from camera_rig.twin.world import CLOCK_STEP_S, World
 
 __all__ = ["TwinCamera", "TwinLight", "TwinMirror", "TwinStage"]
 
@@ -204,10 +204,9 @@ class TwinCamera(Camera):
     def _do_latest_frame(self) -> Frame | None:
         self._plug.link.check()
         times = self._streaming_times()
-        k = times.newest(self._plug.world.now_s())
-        while k >= 0 and (
-            self._body.lost(times, k) or self._body.arrival_s(times, k) > self._plug.world.now_s()
-        ):
+        now_s = self._plug.world.now_s() + CLOCK_STEP_S
+        k = times.newest(now_s)
+        while k >= 0 and (self._body.lost(times, k) or self._body.arrival_s(times, k) > now_s):
             k -= 1
         return None if k < 0 else self._frame(times, k)
 
@@ -465,17 +464,17 @@ class TwinStage(Stage):
         world = self._plug.world
         self._plug.link.call()
         self._halted.clear()
-        began_s = world.now_s()
-        ends_s = world.stage.move(position_mm, began_s)
-        while (now_s := world.now_s()) < ends_s - 1e-9:
+        now_s = world.now_s()
+        ends_s, late_s = world.stage.move(position_mm, now_s), now_s + timeout_s
+        while (now_s := world.now_s()) < ends_s - CLOCK_STEP_S:
             if self._halted.is_set():
                 return
-            if now_s - began_s >= timeout_s:
+            if now_s >= late_s - CLOCK_STEP_S:
                 raise RigTimeoutError(
                     f"{self.name} did not reach {position_mm:g} mm within {timeout_s:g} s",
                     hint="allow more time, or check that nothing blocks the stage",
                 )
-            world.wait_until(min(ends_s, now_s + 0.05, began_s + timeout_s))
+            world.wait_until(min(ends_s, now_s + 0.05, late_s))
             self._plug.link.check()
 
     def _do_home(self, timeout_s: float) -> None:

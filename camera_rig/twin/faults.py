@@ -143,6 +143,16 @@ class Faults:
         with self._lock:
             self._script = (*self._script, fault)
 
+    def end(self, kind: FaultKind, device: str, at_s: float) -> None:
+        """Let the faults of this kind that go on at ``at_s`` (s) end there."""
+        with self._lock:
+            self._script = tuple(
+                fault.model_copy(update={"for_s": at_s - fault.at_s})
+                if fault.kind is kind and fault.device == device and fault.covers(at_s)
+                else fault
+                for fault in self._script
+            )
+
     def at(self, kind: FaultKind, device: str, t_s: float) -> Fault | None:
         """Return the scripted fault of this kind on this role at ``t_s`` (s), if any."""
         for fault in self._script:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -125,8 +126,9 @@ class Footprint:
         )
 
 
+@lru_cache(maxsize=16)
 def true_influence(bench: Bench, footprint: Footprint) -> Floats:
-    """Return µm RMS of wavefront per unit of response, (modes, electrodes), in the pupil.
+    """Return µm RMS of wavefront per unit of response, (modes, electrodes), read-only.
 
     The maker's shapes are seen through the real beam: points of the pupil are carried
     to the mirror, and what is found there is expanded in the pupil's own modes. A path
@@ -141,7 +143,9 @@ def true_influence(bench: Bench, footprint: Footprint) -> Floats:
     heights = model.at(*footprint.to_mirror_mm(x, y))
     basis = zernike.basis(MODES, np.hypot(x, y), np.arctan2(y, x))
     cosine = math.cos(math.radians(footprint.incidence_deg))
-    return np.asarray((basis * weight) @ heights.T * cosine)
+    influence: Floats = (basis * weight) @ heights.T * cosine
+    influence.flags.writeable = False
+    return influence
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,12 @@ from camera_rig.twin.targets import PointSource
 if TYPE_CHECKING:
     from camera_rig.twin.truth import Truth
 
-__all__ = ["World", "WorldOptions"]
+__all__ = ["CLOCK_STEP_S", "World", "WorldOptions"]
 
 _DEFOCUS = MODES.index((2, 0))
+CLOCK_STEP_S = 2e-9
+"""World times nearer than this are one reading of the integer clock, s."""
+
 # Smallest move of the stage that is drawn anew, mm: a hundredth of a pixel.
 _STAGE_STEP_MM = 0.005
 
@@ -197,9 +200,7 @@ class World:
                 self._browned.add(place)
                 self.mirror.command(np.zeros(self.mirror.actuators), max(fault.at_s, 0.0))
 
-    def wavefront_um(
-        self, role: str, world_s: float
-    ) -> NDArray[np.float64]:
+    def wavefront_um(self, role: str, world_s: float) -> NDArray[np.float64]:
         """Return the aberration of one arm, µm RMS per mode of the twin's modes."""
         if role == "privacy":
             return self.mirror.wavefront_um(world_s) + self.static.at(world_s)
