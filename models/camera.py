@@ -60,7 +60,7 @@ class OpticsSpec(BaseModel):
     modes: int = Field(15, ge=4, le=300)
     pupil_mm: float = Field(4.0, gt=0)
     focal_mm: float = Field(50.0, gt=0)
-    pixel_um: float = Field(3.713, gt=0)
+    pixel_um: float = Field(6.0, gt=0)
     wavelengths_nm: tuple[float, float, float] = (640.0, 550.0, 440.0)
     psf_px: int = Field(159, ge=3)
     max_waves_rms: float = Field(2.0, gt=0)

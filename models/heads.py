@@ -1,0 +1,121 @@
+"""Rendered heads as an image folder: the default data, with every truth known."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from camera_rig.errors import ConfigError, StorageError
+from models.data import LABELS
+
+TRAINING_SEEDS = range(0, 10_000)
+"""Identity seeds that training may use."""
+
+REFERENCE_SEEDS = range(10_000, 11_000)
+"""Identity seeds kept for public references: nobody of the training or the tests."""
+
+TEST_SEEDS = range(20_000, 30_000)
+"""Identity seeds that no training may use."""
+
+
+@dataclass(frozen=True)
+class HeadSetSettings:
+    """Which heads to render.
+
+    Args:
+        seeds: Identity seeds.
+        frames: Pictures of each identity, spread over its clip.
+        size_px: Height and width of the pictures.
+    """
+
+    seeds: tuple[int, ...]
+    frames: int = 12
+    size_px: int = 256
+
+
+def render_heads(
+    folder: str | Path,
+    settings: HeadSetSettings,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render heads into an image folder with labels; kept if it is there already.
+
+    Args:
+        folder: Where; written aside and renamed when complete.
+        settings: Which heads.
+        progress: Called with identities done and identities in all.
+
+    Raises:
+        StorageError: Another set of heads is there.
+    """
+    target = Path(folder)
+    if (target / LABELS).exists():
+        known = json.loads((target / LABELS).read_text(encoding="utf-8"))
+        if known.get("settings") != _told(settings):
+            raise StorageError(
+                f"{target} holds other heads", hint="choose another folder for these settings"
+            )
+        return target
+    if not settings.seeds or settings.frames < 1:
+        raise ConfigError("no heads asked for", hint="give at least one identity and one frame")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    frames = []
+    for done, seed in enumerate(settings.seeds, start=1):
+        frames.extend(_render_one(aside, seed, settings))
+        if progress is not None:
+            progress(done, len(settings.seeds))
+    content = {"size": settings.size_px, "settings": _told(settings), "frames": frames}
+    (aside / LABELS).write_text(json.dumps(content), encoding="utf-8")
+    aside.replace(target)
+    return target
+
+
+def _told(settings: HeadSetSettings) -> dict[str, object]:
+    from camera_rig.twin.heads import RENDERER_VERSION
+
+    return {
+        "seeds": list(settings.seeds),
+        "frames": settings.frames,
+        "size_px": settings.size_px,
+        "renderer": RENDERER_VERSION,
+    }
+
+
+def _render_one(folder: Path, seed: int, settings: HeadSetSettings) -> list[dict[str, object]]:
+    """One identity: the clip's frames spread evenly, one studio per identity."""
+    import cv2
+
+    from camera_rig.twin.heads import HeadScene, HeadSettings, film_curve
+    from camera_rig.twin.scene import Field
+
+    size = settings.size_px
+    window = Field(height_px=size, width_px=size, width_mm=260.0)
+    scene = HeadScene(
+        HeadSettings(identity_seed=seed, clip_seed=seed, studio_seed=seed, field=window)
+    )
+    motion = scene.settings.motion
+    times = (np.arange(settings.frames) + 0.5) / settings.frames * motion.frames / motion.fps
+    found: list[dict[str, object]] = []
+    for number, t_s in enumerate(times):
+        truth = scene.truth(float(t_s))
+        picture = film_curve(scene.radiance(float(t_s)))
+        name = f"id{seed:05d}_{number:03d}"
+        if not cv2.imwrite(str(folder / f"{name}.png"), picture[..., ::-1]):
+            raise StorageError(f"cannot write {folder / name}.png", hint="check the disk")
+        found.append(
+            {
+                "name": name,
+                "identity": seed,
+                "yaw_pitch_roll": [
+                    float(getattr(truth.pose, key)) for key in ("yaw_deg", "pitch_deg", "roll_deg")
+                ],
+                "landmarks68": np.round(truth.landmarks_px, 2).tolist(),
+            }
+        )
+    return found

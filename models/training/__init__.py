@@ -1,0 +1,1 @@
+"""Training: one engine, and one task per stage."""

@@ -1,0 +1,179 @@
+"""Stage I: learn the coefficients together with U."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camera_rig.errors import ConfigError
+from camera_rig.optics import Coefficients
+from models.camera import LearnedCamera, WhyNot, fixed_defocus
+from models.data import FaceSource
+from models.evaluation.attacks.wiener import best_wiener, psnr_db
+from models.heatmaps import layout_named
+from models.losses import design_loss, heatmap_loss, optics_loss
+from models.networks import build_heatmap_network
+from models.training.config import DesignConfig, RunConfig
+from models.training.heatmap import JUDGED_FACES, SHOWN_FACES, landmark_error, shown_maps
+from models.training.sources import Trained
+from models.training.task import Batch, Group, Task, stacked, tiles
+from models.training.world import World
+
+_DB_PER_UNIT = 10.0
+"""Ten decibels recovered by the adversary count as one unit of loss."""
+
+
+class DesignObjective(nn.Module):
+    """Eq. 6, and our deconvolution adversary when it has a weight.
+
+    Args:
+        camera: Learned.
+        heat: U, learned.
+        teacher: U*, frozen.
+        settings: Weights.
+    """
+
+    def __init__(
+        self, camera: LearnedCamera, heat: nn.Module, teacher: nn.Module, settings: DesignConfig
+    ) -> None:
+        super().__init__()
+        self.camera, self.heat, self.settings = camera, heat, settings
+        self._teacher = (teacher,)  # kept out of the parameters
+        fixed = fixed_defocus(camera.spec, settings.defocus_waves)
+        self.register_buffer("fixed_psf", fixed, persistent=False)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the terms of Stage I on a batch."""
+        scene, settings = batch["scene"], self.settings
+        frame, psf = self.camera(scene, batch["noise"]), self.camera.psf()
+        with torch.no_grad():
+            wanted = self._teacher[0](scene)
+        optics = optics_loss(scene, frame, psf, self.fixed_psf, settings.alpha1)
+        heat = heatmap_loss(self.heat(frame), wanted)
+        terms = {"optics": optics, "heatmap": heat}
+        total = design_loss(optics, heat, settings.alpha2)
+        if settings.adversary:
+            recovered = self.recovered_db(scene, frame, psf)
+            terms["recovered_db"] = recovered
+            total = total + settings.adversary * recovered / _DB_PER_UNIT
+        return {"total": total, **terms}
+
+    def recovered_db(self, scene: Tensor, frame: Tensor, psf: Tensor) -> Tensor:
+        """Return the mean PSNR of the best Wiener attack with the PSF known, dB."""
+        border = min(psf.shape[-1] // 2, scene.shape[-1] - 1)
+        noise = self.settings.adversary_noise
+        return best_wiener(scene, frame, psf, noise, border_px=border)[1].mean()
+
+
+class DesignTask(Task):
+    """Coefficients and U, from an aberration-free lens and a pretrained U.
+
+    Args:
+        config: The run.
+        faces: Training faces.
+        held_out: Validation faces.
+        world: The processes.
+        teacher: Holds U*, under ``heat``.
+        why_not: What the mirror cannot do; None for a free lens.
+        start: Coefficients to start from instead of none.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        faces: FaceSource,
+        held_out: FaceSource,
+        world: World,
+        *,
+        teacher: Trained,
+        why_not: WhyNot | None = None,
+        start: Coefficients | None = None,
+    ) -> None:
+        super().__init__(config, faces, held_out, world)
+        self.layout = layout_named(config.layout)
+        if teacher.layout != config.layout:
+            raise ConfigError(
+                f"the teacher reads {teacher.layout} landmarks, this run {config.layout}",
+                hint="use the teacher's layout",
+            )
+        settings, optics = config.design, config.optics
+        self.camera = LearnedCamera(
+            optics,
+            start,
+            shapes=settings.shapes,
+            jitter_um=settings.jitter_waves * optics.reference_nm / 1000.0,
+            seed=config.seed,
+            why_not=why_not,
+        )
+        self.camera.make_feasible()
+        self.heat = build_heatmap_network(config.sizes, self.layout.points, config.seed)
+        self.teacher = build_heatmap_network(config.sizes, self.layout.points, config.seed)
+        teacher.into("heat", self.heat)
+        teacher.into("heat", self.teacher)
+        self.teacher.requires_grad_(False).eval()
+        self.objective = DesignObjective(self.camera, self.heat, self.teacher, settings)
+        optimiser = torch.optim.Adam(
+            [
+                {"params": [self.camera.coefficients_um], "lr": settings.optics_rate},
+                {"params": list(self.heat.parameters()), "lr": settings.heatmap_rate},
+            ]
+        )
+        self._groups = [Group("design", self.objective, optimiser)]
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Camera, U and U*."""
+        return {"camera": self.camera, "heat": self.heat, "teacher": self.teacher}
+
+    @property
+    def averaged(self) -> Sequence[str]:
+        """U only: the mirror shows the last coefficients, not a mean of many."""
+        return ("heat",)
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """Camera and U together."""
+        return self._groups
+
+    def batch(self, positions: Sequence[int]) -> Batch:
+        """Return pictures and sensor noise."""
+        faces = [self.face_at(p, flip=True) for p in positions]
+        noise = torch.from_numpy(np.stack([self.noise_at(p) for p in positions]))
+        return {"scene": stacked([f.picture for f in faces]), "noise": noise}
+
+    def after_update(self, step: int) -> dict[str, float]:
+        """Draw the coefficients back to what the mirror can do."""
+        met = self.camera.make_feasible()
+        strength = max(shape.rms for shape in self.camera.coefficients)
+        return {"camera/limits_met": float(len(met)), "camera/waves_rms": strength}
+
+    def validate(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+        """Return eq. 6, frame and attack PSNR, and U's landmark error on held-out faces."""
+        scene = self.placed([f.picture for f in self.held_out_faces(JUDGED_FACES)])
+        camera, psf = self.camera, self.camera.psf()
+        settings = self.config.design
+        sums: dict[str, float] = {}
+        for one in scene.split(8):
+            frame = camera(one)
+            optics = optics_loss(one, frame, psf, self.objective.fixed_psf, settings.alpha1)
+            heat = heatmap_loss(networks["heat"](frame), self.teacher(one))
+            found = {
+                "objective": design_loss(optics, heat, settings.alpha2),
+                "heatmap": heat,
+                "frame_db": psnr_db((frame - one).square().mean((1, 2, 3))).mean(),
+                "recovered_db": self.objective.recovered_db(one, frame, psf),
+            }
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(one) / len(scene)
+        score = sums["objective"] + settings.adversary * sums["recovered_db"] / _DB_PER_UNIT
+        return {**sums, **landmark_error(self, networks["heat"], camera), "score": score}
+
+    def sheet(self, networks: Mapping[str, nn.Module]) -> np.ndarray:
+        """Return scene (unless sensitive), frame and heatmaps, one below another."""
+        scene = self.placed([f.picture for f in self.held_out_faces(SHOWN_FACES)])
+        frame = self.camera(scene)
+        maps = shown_maps(networks["heat"](frame), scene.shape[-1])
+        return tiles([frame, maps] if self.faces.sensitive else [scene, frame, maps])

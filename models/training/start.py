@@ -1,0 +1,87 @@
+"""From a run configuration to a task: the one way every command and test takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from camera_rig.errors import ConfigError
+from camera_rig.optics import Coefficients
+from models.camera import WhyNot
+from models.data import FolderFaces, open_folder, open_pairs
+from models.training.config import RunConfig
+from models.training.finetune import FinetuneTask
+from models.training.generator import FacesTask
+from models.training.heatmap import HeatmapTask
+from models.training.loop import Report, RunSummary, Trainer
+from models.training.optics import DesignTask
+from models.training.sources import Trained, open_trained
+from models.training.task import Task
+from models.training.world import World
+
+
+def build_task(
+    config: RunConfig,
+    world: World,
+    *,
+    why_not: WhyNot | None = None,
+    start: Coefficients | None = None,
+) -> Task:
+    """Return the task of a configuration with its data opened.
+
+    Args:
+        config: The run.
+        world: The processes.
+        why_not: Mirror limits, for Stage I.
+        start: Coefficients to start Stage I from; None starts from a perfect lens.
+
+    Raises:
+        ConfigError: Data or an earlier stage is missing or does not fit.
+    """
+    faces, held_out = _open_faces(config)
+    if config.stage == "heatmap":
+        return HeatmapTask(config, faces, held_out, world)
+    if config.stage == "design":
+        teacher = _needed(config.design.teacher, "a teacher U", "rig design --teacher RUN")
+        return DesignTask(
+            config, faces, held_out, world, teacher=teacher, why_not=why_not, start=start
+        )
+    if config.stage == "faces":
+        design = _needed(config.faces.design, "a design", "rig train --design RUN")
+        return FacesTask(config, faces, held_out, world, design=design)
+    base = _needed(config.faces.start, "a trained bundle", "rig finetune BUNDLE")
+    if not config.data.references:
+        raise ConfigError(
+            "fine-tuning takes its styles from public references, and none are given",
+            hint="give a folder of public or synthetic faces: --references FOLDER",
+        )
+    references = open_folder(config.data.references, config.sizes.size_px)
+    return FinetuneTask(config, faces, held_out, world, start=base, references=references)
+
+
+def train(
+    config: RunConfig,
+    folder: str | Path,
+    world: World,
+    *,
+    report: Report | None = None,
+    why_not: WhyNot | None = None,
+    start: Coefficients | None = None,
+) -> RunSummary:
+    """Run a configuration in a folder, from its newest checkpoint if it has one."""
+    task = build_task(config, world, why_not=why_not, start=start)
+    return Trainer(task, folder, report).run()
+
+
+def _open_faces(config: RunConfig) -> tuple[FolderFaces, FolderFaces]:
+    data, size = config.data, config.sizes.size_px
+    if config.stage == "finetune":
+        whole = open_pairs(data.folder, size, sensitive=data.sensitive)
+    else:
+        whole = open_folder(data.folder, size)
+    return whole.split(data.held_out, config.seed)
+
+
+def _needed(path: str, what: str, how: str) -> Trained:
+    if not path:
+        raise ConfigError(f"this stage needs {what}", hint=f"for example: {how}")
+    return open_trained(path)
