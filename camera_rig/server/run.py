@@ -1,0 +1,109 @@
+"""Run a device host until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from camera_rig.errors import ConnectError
+from camera_rig.server.app import create_app
+from camera_rig.server.host import DeviceHost
+from camera_rig.tokens import read_token
+
+__all__ = ["ServeOptions", "serve"]
+
+_log = logging.getLogger(__name__)
+
+
+class ServeOptions(BaseModel):
+    """Where and how to serve.
+
+    Args:
+        bind: Address to listen on; the default is reached from this machine only.
+        port: TCP port, 0 for any free one.
+        token_file: File with the bearer token.
+        certificate: TLS certificate chain, PEM.
+        key: TLS private key, PEM.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bind: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8760
+    token_file: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("TLS needs both certificate and key")
+        return self
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether the token would cross a network unencrypted."""
+        try:
+            local = ipaddress.ip_address(self.bind).is_loopback
+        except ValueError:
+            local = self.bind == "localhost"
+        return not local and self.certificate is None
+
+
+def serve(
+    host: DeviceHost, options: ServeOptions, started: Callable[[str], None] | None = None
+) -> None:
+    """Open the device and serve it until SIGINT or SIGTERM; leave it safe and closed.
+
+    Args:
+        host: The device.
+        options: Where and how.
+        started: Called with the URL once requests are answered.
+
+    Raises:
+        RigError: The device could not be opened or left in its safe state.
+        ConfigError: The token file is wrong.
+        ConnectError: The port cannot be listened on.
+    """
+    import uvicorn
+
+    token = read_token(options.token_file)
+    host.open()
+    try:
+        host.watch()
+        config = uvicorn.Config(
+            create_app(host, token),
+            host=options.bind,
+            port=options.port,
+            ssl_certfile=options.certificate,
+            ssl_keyfile=options.key,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=64,
+            timeout_keep_alive=30,
+            lifespan="off",
+        )
+        try:
+            socket = config.bind_socket()
+        except (OSError, SystemExit) as error:
+            raise ConnectError(
+                f"cannot listen on {options.bind}:{options.port}",
+                hint="choose another --port, or an address of this machine for --bind",
+            ) from error
+        address, port = socket.getsockname()[:2]
+        scheme = "https" if options.certificate else "http"
+        url = f"{scheme}://{address}:{port}"
+        _log.info("serving", extra={"url": url})
+        if started is not None:
+            started(url)
+        try:
+            uvicorn.Server(config).run([socket])
+        finally:
+            socket.close()
+    finally:
+        host.close()
