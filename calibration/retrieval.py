@@ -117,9 +117,11 @@ def retrieve(stack: PsfStack, options: RetrievalOptions | None = None) -> Retrie
     for shape, first_bin in _starts(problem):
         tried += 1
         stage, chi2 = _descend(problem, shape, first_bin)
+        again = best is not None and _same(problem, stage, best[1])
         if best is None or chi2 < best[0]:
             best = (chi2, stage)
-        if chi2 <= chosen.accept_chi2 or tried >= chosen.starts:
+        # A valley found twice is the best there is: what does not fit then is the model.
+        if chi2 <= chosen.accept_chi2 or again or tried >= chosen.starts:
             break
     assert best is not None  # noqa: S101 - at least one start is always made
     return _report(problem, best[1], best[0], tried)
@@ -137,6 +139,11 @@ def cramer_rao(stack: PsfStack, options: RetrievalOptions, truth: Retrieval | Ve
     theta = _theta_of(problem, truth) if isinstance(truth, Retrieval) else truth
     covariance = _covariance(problem, theta)
     return covariance[problem.unknowns.shape, problem.unknowns.shape]
+
+
+def _same(problem: Problem, one: Stage, other: Stage) -> bool:
+    gap = one.theta[problem.unknowns.shape] - other.theta[problem.unknowns.shape]
+    return bool(np.linalg.norm(gap) < 0.02)
 
 
 def _descend(problem: Problem, shape: Vector, first_bin: int) -> tuple[Stage, float]:

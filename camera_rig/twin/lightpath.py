@@ -201,7 +201,10 @@ class Arm:
         """Return relative light (3, H, W) on the sensor, noise-free; do not write to it."""
         with self.lock:
             exact = moment.exact or isinstance(moment.scene, PointSource)
-            number, blur = self.blur(moment.wavefront_um, exact=exact)
+            wavefront_um = moment.wavefront_um
+            if isinstance(moment.scene, PointSource):
+                wavefront_um = wavefront_um + self._aside_um(moment.scene, moment.source_mm)
+            number, blur = self.blur(wavefront_um, exact=exact)
             key = (number, moment.key)
             picture = self._pictures.pop(key, None)
             if picture is None:
@@ -244,11 +247,25 @@ class Arm:
 
     def _disc(self, source: PointSource, source_mm: float, grid: Grid) -> Floats:
         """Draw a pinhole straight on the grid: scene pixels are coarser than a PSF."""
-        centre_mm = np.array([source.x_mm + source_mm, source.y_mm])
-        x, y = (self.geometry.to_px(centre_mm) - np.array(grid.origin_px)) / grid.step_px
+        whole = np.rint(self._source_px(source, source_mm))
+        x, y = (whole - np.array(grid.origin_px)) / grid.step_px
         radius = source.diameter_mm / 2 * self.geometry.px_per_mm / grid.step_px
         window = SceneField(height_px=grid.rows, width_px=grid.columns)
         return source.level * disc_coverage(window, (float(x), float(y)), radius)
+
+    def _source_px(self, source: PointSource, source_mm: float) -> Floats:
+        return self.geometry.to_px(np.array([source.x_mm + source_mm, source.y_mm]))
+
+    def _aside_um(self, source: PointSource, source_mm: float) -> Floats:
+        """Return the tilt that carries a pinhole from its pixel's middle to its true place.
+
+        Area shares of a disc smaller than a pixel would smear it by up to half a pixel.
+        """
+        place = self._source_px(source, source_mm)
+        tilt_um = (place - np.rint(place)) / (2.0 * self.pupil.pixels_per_slope_um)
+        um = np.zeros(len(MODES))
+        um[MODES.index((1, 1))], um[MODES.index((1, -1))] = tilt_um[0], -tilt_um[1]
+        return um
 
 
 def arms(
