@@ -107,6 +107,11 @@ class LabPrivateKey:
         """Fingerprint of the public half."""
         return key_id(self.public)
 
+    @staticmethod
+    def needs_passphrase(path: Path) -> bool:
+        """Whether the key file at ``path`` is there and locked by a passphrase."""
+        return path.exists() and read_json(path).get("protection") == "passphrase"
+
     @classmethod
     def load(cls, path: Path, passphrase: str | None = None) -> LabPrivateKey:
         """Open a private key file.

@@ -228,7 +228,7 @@ class Recorder:
         """What each camera gives."""
         return {role: worker.rate for role, worker in self._workers.items()}
 
-    def warm_up(self, on_status: StatusHook | None = None) -> dict[str, SourceRate]:
+    def warm_up(self) -> dict[str, SourceRate]:
         """Let the cameras run for the plan's time, so that rates and clocks are known.
 
         Raises:
@@ -236,16 +236,24 @@ class Recorder:
         """
         for worker in self._workers.values():
             worker.wait_first(max(10.0, self.plan.stall_limit_s))
-        end_ns = self._clock.now_ns() + round(self.plan.warm_up_s * 1e9)
-        while True:
+        self.wait(self.plan.warm_up_s)
+        return self.rates
+
+    def wait(
+        self, seconds: float, on_status: Callable[[RecorderStatus, float], None] | None = None
+    ) -> None:
+        """Let the cameras run for ``seconds`` (s); ``on_status`` also gets the time left (s).
+
+        Raises:
+            RigError: A camera was lost.
+        """
+        end_ns = self._clock.now_ns() + round(seconds * 1e9)
+        while (left_s := (end_ns - self._clock.now_ns()) * 1e-9) > 0:
             self._check_workers()
             if on_status is not None:
-                on_status(self.status())
-            left_s = (end_ns - self._clock.now_ns()) * 1e-9
-            if left_s <= 0:
-                break
+                on_status(self.status(), left_s)
             self._clock.sleep(min(0.1, left_s))
-        return self.rates
+        self._check_workers()
 
     def record(
         self,
