@@ -140,7 +140,7 @@ def kill() -> dict[str, Any]:
                 witness.next_frame(5.0)
             os.kill(victim.worker_pid, signal.SIGKILL)
             killed_s, seen, restarts = time.monotonic(), 0, len(back)
-            while victim._owner.restarts == restarts:
+            while victim.health().readings["restarts"] == restarts:
                 witness.next_frame(5.0)
                 seen += 1
             rates.append(seen / (time.monotonic() - killed_s))
@@ -213,8 +213,8 @@ def unplug() -> dict[str, Any]:
             rows.append(
                 {
                     "back_after_plugging_s": round(time.monotonic() - plugged_s, 3),
-                    "serial": camera._facts.serial,
-                    "moved_port": camera._facts.port.endswith(str(number)),
+                    "serial": frame.camera,
+                    "moved_port": camera.port.endswith(str(number)),
                     "gap_recorded_frames": frame.meta["lost_before"],
                 }
             )

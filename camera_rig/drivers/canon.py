@@ -36,8 +36,8 @@ from camera_rig.errors import ConnectError, RigTimeoutError, StateError, Unsuppo
 
 __all__ = ["CanonCamera", "CanonOptions", "find_canons"]
 
-_EXPOSURE_TOLERANCE = 0.12
-"""Nominal shutter labels are off by up to a tenth of a stop; half a third-stop is 12 %."""
+_EXPOSURE_TOLERANCE = 0.125
+"""Half of a third of a stop: within the range the nearest step is taken, and read back."""
 _NAMES = {"exposure_s": "shutterspeed", "iso": "iso", "aperture": "aperture"}
 
 
@@ -111,6 +111,11 @@ class CanonCamera(Camera):
     def worker_pid(self) -> int:
         """Process id of the worker that owns the body; 0 while there is none."""
         return 0 if self._owner_or_none is None else self._owner_or_none.worker_pid
+
+    @property
+    def port(self) -> str:
+        """Where the body is plugged in now; may change with each replug."""
+        return self._facts.port
 
     def all_settings(self) -> dict[str, dict[str, Any]]:
         """Return every setting of the body: label, value, choices, read_only."""
@@ -211,7 +216,7 @@ class CanonCamera(Camera):
         wanted = self._labels(settings)
         if settings.mode is CameraMode.LIVE:
             self._choose_live_size(settings.size)
-        elif settings.size not in (None, self._size):
+        elif settings.size is not None:
             raise UnsupportedError(
                 f"{self.name}: the size of a still follows its image format",
                 hint="set `imageformat` by `rig camera set`, and leave size out",
@@ -295,7 +300,8 @@ class CanonCamera(Camera):
             exposure_s=numbers["exposure_s"],
             iso=None if iso is None else int(iso),
             aperture=numbers["aperture"],
-            size=self._size,
+            # A still's size is known once one was taken; the contract wants no guess.
+            size=self._size if settings.mode is CameraMode.LIVE else None,
             gain=None,
         )
 

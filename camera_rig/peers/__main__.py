@@ -12,17 +12,20 @@ __all__ = ["main"]
 def main(kind: str, options_json: str) -> None:
     """Run the peer ``kind`` until standard input ends."""
     if kind == "m50":
-        from camera_rig.peers import m50
+        from camera_rig.peers.m50 import M50Options
+        from camera_rig.peers.m50 import serve as serve_m50
 
-        m50.serve(m50.M50Options.model_validate_json(options_json))
+        serve_m50(M50Options.model_validate_json(options_json))
     elif kind == "apt":
-        from camera_rig.peers import apt
+        from camera_rig.peers.apt import AptOptions
+        from camera_rig.peers.apt import serve as serve_apt
 
-        apt.serve(apt.AptOptions.model_validate_json(options_json))
+        serve_apt(AptOptions.model_validate_json(options_json))
     elif kind == "trigger-box":
-        from camera_rig.peers import trigger_box
+        from camera_rig.peers.trigger_box import TriggerBoxOptions
+        from camera_rig.peers.trigger_box import serve as serve_trigger_box
 
-        trigger_box.serve(trigger_box.TriggerBoxOptions.model_validate_json(options_json))
+        serve_trigger_box(TriggerBoxOptions.model_validate_json(options_json))
     else:
         raise ConfigError(f"unknown peer {kind!r}", hint="use m50, apt or trigger-box")
 
