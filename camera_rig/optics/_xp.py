@@ -8,6 +8,7 @@ here: a tensor can only exist when somebody else has imported it already.
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -92,6 +93,10 @@ class Backend:
             return self.xp.fft.fft(array, n=length, dim=axis)
         return _scipy_fft().fft(array, n=length, axis=axis, workers=FFT_WORKERS)
 
+    def fft_in_place(self, array: Array, axis: int) -> Array:
+        """Return the forward transform of a numpy array, which is used up."""
+        return _scipy_fft().fft(array, axis=axis, workers=FFT_WORKERS, overwrite_x=True)
+
     def ifft(self, array: Array, length: int, axis: int) -> Array:
         """Return the inverse transform along ``axis``."""
         if self.torch:
@@ -121,6 +126,28 @@ class Backend:
         if self.torch:
             return self.xp.fft.irfft(array, n=length, dim=axis)
         return _scipy_fft().irfft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+
+_KEPT = threading.local()
+_KEPT_BYTES = 256 * 2**20
+
+
+def scratch(shape: tuple[int, ...], dtype: Any, role: str) -> Any:
+    """Return an uninitialised numpy array that this thread uses again and again.
+
+    Only for values that no caller ever sees. Arrays above 64 MiB are not kept,
+    and all are dropped when they add up to 256 MiB.
+    """
+    key = (shape, np.dtype(dtype).char, role)
+    kept: dict[Any, Any] = _KEPT.__dict__.setdefault("arrays", {})
+    if key in kept:
+        return kept[key]
+    fresh = np.empty(shape, dtype)
+    if fresh.nbytes <= _KEPT_BYTES // 4:
+        if fresh.nbytes + sum(array.nbytes for array in kept.values()) > _KEPT_BYTES:
+            kept.clear()
+        kept[key] = fresh
+    return fresh
 
 
 def backend_of(array: Array) -> Backend:
