@@ -1,0 +1,226 @@
+"""The bench's own PSF: point source at rest of the mirror, with known defocus either side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from calibration import linear, stacks
+from calibration.artifact import HeldOut
+from calibration.forward import PointSource
+from calibration.operator import SceneRequest
+from calibration.point_camera import POINT, PointCamera, pupil_of
+from calibration.procedure import Context, Fitted, Plan, Procedure, Step
+from calibration.psf_figures import pictures
+from calibration.retrieval import Retrieval, Verdict, retrieve
+from calibration.stack import PsfStack
+from calibration.stacks import DEFOCUS
+from calibration.unknowns import RetrievalOptions
+from camera_rig.optics import Coefficients, Order, Unit, from_mode, modes
+from camera_rig.rig import Rig
+
+__all__ = ["PsfProcedure", "bench_options", "prediction_error", "source_px"]
+
+LOW_ORDERS = modes(Order.NOLL, 4, 10)
+DIVERSITY_WAVES = 1.0
+COLOURS = ("red", "green", "blue")
+
+
+class PsfProcedure(Procedure):
+    """Static aberration with the mirror at rest, in every colour and along the stage.
+
+    Args:
+        pinhole_mm: Diameter of the pinhole.
+        frames: Pictures averaged per plane.
+        field_mm: Further stage positions, from the middle of its travel, mm.
+        last_noll: Last mode fitted.
+    """
+
+    name: ClassVar[str] = "psf"
+    title: ClassVar[str] = "PSF of the bench, mirror at rest"
+    devices: ClassVar[tuple[str, ...]] = ("privacy", "mirror")
+    needs: ClassVar[tuple[str, ...]] = ("sensor",)
+    scene: ClassVar[SceneRequest | None] = POINT
+
+    def __init__(
+        self,
+        pinhole_mm: float = 0.2,
+        frames: int = 4,
+        field_mm: tuple[float, ...] = (-30.0, 30.0),
+        last_noll: int = 21,
+    ) -> None:
+        self.pinhole_mm, self.frames = pinhole_mm, frames
+        self.field_mm, self.last_noll = field_mm, last_noll
+
+    def plan(self, rig: Rig) -> Plan:
+        """Return what a run would do."""
+        places = 1 + (len(self.field_mm) if rig.has("stage") else 0)
+        moves = 40 + 4 * places
+        exposures = places * 4 * 3 * (self.frames + 3)
+        return Plan(moves, exposures, 0.5 + exposures * 0.5 / 60.0, POINT.instruction)
+
+    def steps(self, context: Context) -> Iterator[Step]:
+        """Yield the middle of the field in three colours, then the other places."""
+        yield Step("middle", "PSF in the middle", partial(self._stack, context, None))
+        if context.rig.has("stage"):
+            for mm in self.field_mm:
+                yield Step(f"field{mm:+.0f}", f"PSF at {mm:+g} mm", partial(self._stack, context, mm))
+
+    def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
+        """Fit each colour and place; predict a plane that no fit has seen."""
+        listed = modes(Order.NOLL, 4, self.last_noll)
+        found: dict[str, Retrieval] = {}
+        for channel, colour in enumerate(COLOURS):
+            stack = self._read(context, data["middle"], channel)
+            found[colour] = retrieve(stack.only([0, 1, 3]), self._options(context, listed))
+        green = found["green"]
+        stack = self._read(context, data["middle"], linear.GREEN)
+        held = stack.only([2])
+        scaled = _times(held.diversity[0], green.gain)
+        held = replace(held, diversity=(scaled,))
+        nothing = Coefficients({}, Unit.WAVES_RMS, stack.wavelength_nm)
+        source = PointSource(source_px(context, self.pinhole_mm))
+        before = prediction_error(held, nothing, source)
+        after = prediction_error(held, green.shape, source)
+        um = green.shape.to(unit=Unit.UM_RMS)
+        figures: dict[str, float] = {
+            "static_waves_rms": green.shape.rms,
+            "strehl": float(np.exp(-((2 * np.pi * green.shape.rms) ** 2))),
+            "defocus_gain": green.gain,
+            "chi2": green.chi2,
+        }
+        uncertainty = {"defocus_gain": green.sigma["gain"]}
+        for mode, sigma in zip(green.modes, green.sigmas, strict=True):
+            figures[f"z{from_mode(Order.NOLL, mode)}_waves"] = green.shape.values[mode]
+            uncertainty[f"z{from_mode(Order.NOLL, mode)}_waves"] = float(sigma)
+        field = {}
+        for mm in self.field_mm:
+            if f"field{mm:+.0f}" in data:
+                there = self._read(context, data[f"field{mm:+.0f}"], linear.GREEN)
+                result = retrieve(there.only([0, 1, 3]), self._options(context, listed))
+                field[f"{mm:+g}"] = result.shape.numbers
+                gap = result.values - green.values
+                figures[f"field_change_waves_at_{mm:+g}_mm"] = float(np.linalg.norm(gap))
+        for colour in ("red", "blue"):
+            other = found[colour].shape.to(unit=Unit.UM_RMS).array(listed)
+            gap = np.linalg.norm(other - um.array(listed)) / 0.55
+            figures[f"{colour}_differs_waves"] = float(gap)
+        bad = [c for c, r in found.items() if r.verdict is not Verdict.CONVERGED]
+        return Fitted(
+            figures=figures,
+            uncertainty=uncertainty,
+            held_out=HeldOut(
+                metric="residual of a plane the fit had not seen, relative RMS",
+                before=before,
+                after=after,
+                limit=0.15,
+            ),
+            payload={
+                "shape_um": {str(from_mode(Order.NOLL, m)): v for m, v in um.values.items()},
+                "covariance_waves2": green.covariance.tolist(),
+                "field_waves": field,
+                "channels": {c: r.shape.numbers for c, r in found.items()},
+            },
+            arrays={
+                "image_e": stack.images_e,
+                "expected_e": green.expected_e,
+                "centre_px": data["middle"]["g_centre_px"],
+            },
+            pictures=pictures(green, stack.only([0, 1, 3])),
+            problems=tuple(f"the {colour} PSF does not fit: {found[colour].notes}" for colour in bad),
+            notes=(
+                "the sign of even modes rests on the polarity of the mirror's stroke in the "
+                "configuration",
+            ),
+        )
+
+    def _options(self, context: Context, listed: Any) -> RetrievalOptions:
+        return bench_options(
+            listed, reference=2, source_px=source_px(context, self.pinhole_mm)
+        )
+
+    def _stack(self, context: Context, field_mm: float | None) -> dict[str, Any]:
+        rig = context.rig
+        if rig.has("stage"):
+            low, high = rig.stage.limits_mm
+            rig.stage.move_to((low + high) / 2.0 + (field_mm or 0.0), timeout_s=60.0)
+        stacks.settle(rig.mirror)
+        unit = self._unit(context)
+        ones = np.ones(rig.mirror.actuators)
+        # The rest comes last, so that the shape found is the shape that stands.
+        commands = [stacks.to_volts(rig.mirror, k * unit * ones) for k in (-1.0, 1.0, 0.5, 0.0)]
+        kept: dict[str, Any] = {}
+        channels = range(3) if field_mm is None else (linear.GREEN,)
+        for channel in channels:
+            camera = PointCamera(context, channel, self.frames, bracket=True)
+            camera.light_on()
+            rig.mirror.apply(commands[1], reason="psf: window")
+            size = camera.window_for()
+            part = stacks.measure(camera, commands, size, "psf")
+            kept |= {f"{'rgb'[channel]}_{key}": value for key, value in part.items()}
+        return kept
+
+    def _read(self, context: Context, data: Mapping[str, Any], channel: int) -> PsfStack:
+        start = "rgb"[channel] + "_"
+        part = {k.removeprefix(start): v for k, v in data.items() if k.startswith(start)}
+        um = 0.55 * DIVERSITY_WAVES
+        offsets = [{DEFOCUS: -um}, {DEFOCUS: um}, {DEFOCUS: um / 2}, {}]
+        return stacks.unpack(part, offsets, pupil_of(context, channel))
+
+    def _unit(self, context: Context) -> float:
+        return 0.55 * DIVERSITY_WAVES / stacks.defocus_um_per_unit(context.rig.config.bench)
+
+
+def bench_options(
+    listed: Any, *, reference: int | None, source_px: float, **more: Any
+) -> RetrievalOptions:
+    """Return the options for real pictures: a gain, and a mirror that errs mode by mode."""
+    known: dict[str, Any] = {
+        "modes": tuple(listed),
+        "fit_gain": True,
+        "gain_sigma": 0.3,
+        "offset_modes": LOW_ORDERS,
+        "offset_sigma_waves": 0.02,
+        "reference_plane": reference,
+        "source": PointSource(source_px),
+        # At some hundred to one the last per cent of optics shows: it must not start over.
+        "accept_chi2": 4.0,
+        "starts": 6,
+    }
+    return RetrievalOptions(**{**known, **more})
+
+
+def source_px(context: Context, pinhole_mm: float) -> float:
+    """Return the diameter of the pinhole's image, px."""
+    bench = context.rig.config.bench
+    pupil = pupil_of(context)
+    image_mm = pinhole_mm * bench.privacy.magnification(bench.object_distance_mm)
+    return float(1000.0 * image_mm / pupil.pixel_um)
+
+
+def prediction_error(plane: PsfStack, shape: Coefficients, source: PointSource) -> float:
+    """Return the relative RMS residual of one plane for a given shape; only tilt, flux and
+    background are fitted.
+    """
+    listed = tuple(shape.values) or ((2, 0),)
+    options = RetrievalOptions(
+        modes=listed,
+        source=source,
+        start=shape,
+        shape_sigma_waves=1e-6,
+        accept_chi2=np.inf,
+        starts=1,
+    )
+    result = retrieve(plane, options)
+    light = plane.images_e - result.background_e[:, None, None]
+    good = np.ones(light.shape, bool) if plane.valid is None else plane.valid
+    gap = np.where(good, plane.images_e - result.expected_e, 0.0)
+    return float(np.sqrt(np.sum(gap**2) / np.sum(np.where(good, light, 0.0) ** 2)))
+
+
+def _times(coefficients: Coefficients, factor: float) -> Coefficients:
+    return replace(coefficients, values={m: factor * v for m, v in coefficients.values.items()})
