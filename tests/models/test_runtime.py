@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from camera_rig.errors import ConfigError, StateError, StorageError
+from camera_rig.optics import Coefficients, Order, Unit
+from models.camera import LearnedCamera, OpticsSpec
+from models.networks import build_face_networks, build_heatmap_network, preset
+from models.runtime import bundle as bundles
+from models.runtime import engine as engines
+from models.runtime.painter import Painter, StyleReader
+from models.training.sources import Trained, open_trained
+
+SIZES = preset("tiny")
+OPTICS = OpticsSpec(psf_px=15, max_waves_rms=0.5)
+SHAPE = Coefficients.numbered({4: -0.3, 7: 0.1}, Unit.WAVES_RMS, Order.NOLL, 550)
+TEXT = bundles.CardText(name="test", data="drawn faces", created="2026-01-01T00:00:00Z")
+
+
+def _trained() -> Trained:
+    nets = build_face_networks(SIZES, 1, seed=0)
+    modules = {
+        **nets.named(),
+        "heat": build_heatmap_network(SIZES, 68, seed=0),
+        "camera": LearnedCamera(OPTICS, SHAPE),
+    }
+    parts = {name: dict(net.state_dict()) for name, net in modules.items()}
+    shapes = tuple(modules["camera"].coefficients)
+    return Trained("here", SIZES, "ibug68", 1, OPTICS, parts, shapes)
+
+
+@pytest.fixture
+def trained() -> Trained:
+    return _trained()
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    bundles.write_bundle(trained, tmp_path / "b", TEXT, {"landmarks_px (drawn)": 2.5})
+    return tmp_path / "b"
+
+
+def test_round_trip(folder, trained):
+    opened = bundles.open_bundle(folder)
+    assert opened.card.metrics == {"landmarks_px (drawn)": 2.5}
+    assert set(opened.trained.parts) == {"heat", "camera", "encoder", "generator", "style"}
+    for name, part in opened.trained.parts.items():
+        assert all(torch.equal(part[k], trained.parts[name][k]) for k in part)
+    assert opened.trained.coefficients[0].numbers[4] == pytest.approx(-0.3, abs=1e-6)
+    assert open_trained(folder).layout == "ibug68"
+    assert bundles.verify(folder) == []
+    with pytest.raises(StorageError, match="exists"):
+        bundles.write_bundle(trained, folder, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("harm", "word"),
+    [
+        (lambda f: _flip_byte(f / bundles.WEIGHTS), "weights.safetensors was changed"),
+        (lambda f: (f / bundles.COEFFICIENTS).unlink(), "coefficients.yaml is missing"),
+        (lambda f: (f / "extra.py").write_text("x"), "extra.py was added"),
+        (lambda f: _flip_byte(f / bundles.COEFFICIENTS), "coefficients.yaml was changed"),
+    ],
+)
+def test_tampering_is_refused(folder, harm, word):
+    harm(folder)
+    with pytest.raises(StorageError) as caught:
+        bundles.open_bundle(folder)
+    assert word in str(caught.value)
+
+
+def _flip_byte(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+def test_weights_of_another_optic_are_refused(folder, trained, tmp_path):
+    # Both files hashed rightly, but they do not belong together.
+    other = Coefficients.numbered({5: 0.4}, Unit.WAVES_RMS, Order.NOLL, 550)
+    (folder / bundles.COEFFICIENTS).unlink()
+    other.save(folder / bundles.COEFFICIENTS)
+    card = json.loads((folder / bundles.CARD).read_text())
+    card["files"][bundles.COEFFICIENTS] = bundles.file_hash(folder / bundles.COEFFICIENTS)
+    (folder / bundles.CARD).write_text(json.dumps(card))
+    with pytest.raises(ConfigError, match="do not match its card"):
+        bundles.open_bundle(folder)
+
+
+def test_running_behind_another_optic_is_refused(folder):
+    opened = bundles.open_bundle(folder)
+    opened.check_optics([SHAPE])
+    near = Coefficients.numbered({4: -0.3001, 7: 0.1}, Unit.WAVES_RMS, Order.NOLL, 550)
+    opened.check_optics([near.to(unit=Unit.UM_RMS)])
+    far = Coefficients.numbered({4: -0.31, 7: 0.1}, Unit.WAVES_RMS, Order.NOLL, 550)
+    with pytest.raises(ConfigError, match="the instrument shows"):
+        opened.check_optics([far])
+
+
+def test_calibrations_of_a_tuned_bundle_must_be_in_force(trained, tmp_path):
+    from dataclasses import replace
+
+    bundles.write_bundle(trained, tmp_path / "b", replace(TEXT, calibrations=("psf-1",)))
+    opened = bundles.open_bundle(tmp_path / "b")
+    opened.check_optics([SHAPE], ["psf-1", "sync-3"])
+    with pytest.raises(ConfigError, match="psf-1"):
+        opened.check_optics([SHAPE], ["psf-2"])
+
+
+def test_another_format_and_no_bundle(folder, tmp_path):
+    card = json.loads((folder / bundles.CARD).read_text())
+    (folder / bundles.CARD).write_text(json.dumps({**card, "format": 99}))
+    with pytest.raises(ConfigError, match="99"):
+        bundles.read_card(folder)
+    with pytest.raises(StorageError, match="no bundle card"):
+        bundles.read_card(tmp_path)
+    with pytest.raises(ConfigError, match="neither"):
+        open_trained(tmp_path)
+
+
+def test_painter_is_u_masks_e_and_g(folder):
+    opened = bundles.open_bundle(folder)
+    painter, reader = Painter(opened), StyleReader(opened)
+    frames = torch.rand(2, 3, 32, 32)
+    style = reader(torch.rand(2, 3, 32, 32))
+    faces, maps = painter(frames, style)
+    assert faces.shape == (2, 3, 32, 32) and maps.shape == (2, 69, 8, 8)
+    assert float(faces.min()) >= 0 and float(faces.max()) <= 1
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    place = tmp_path_factory.mktemp("export")
+    bundles.write_bundle(_trained(), place / "b", TEXT)
+    painter = Painter(bundles.open_bundle(place / "b"))
+    engines.export_onnx(painter, place / "p.onnx", style_dim=SIZES.style_dim, size_px=32)
+    return place / "p.onnx"
+
+
+@pytest.fixture
+def exported(folder, onnx_file):
+    painter = Painter(bundles.open_bundle(folder))  # the same weights
+    return painter, onnx_file, engines.fixed_inputs(32, SIZES.style_dim)
+
+
+def test_exported_engines_agree_with_torch(exported):
+    painter, target, inputs = exported
+    reference = engines.TorchEngine(painter)
+    for kind in (engines.OnnxEngine, engines.OpenVinoEngine):
+        result = engines.check_parity(reference, kind(target), inputs)
+        assert result.passed, result
+        engines.require_parity(result)
+
+
+def test_the_gate_stops_another_network(exported):
+    painter, target, inputs = exported
+    with torch.no_grad():
+        painter.generator.to_rgb.bias += 0.01
+    other = engines.OnnxEngine(target)
+    chosen, results = engines.choose_engine(painter, [lambda: other], inputs)
+    assert chosen.name == "torch fp32" and not results[0].passed
+    with pytest.raises(StateError, match="does not agree"):
+        engines.require_parity(results[0])
+
+
+def test_int8_is_judged_by_the_task(exported, tmp_path):
+    painter, target, (frames, styles) = exported
+    samples = [{"frames": frames[i : i + 1], "style": styles[i : i + 1]} for i in range(3)]
+    engines.quantise_onnx(target, tmp_path / "q.onnx", samples)
+    small = engines.OnnxEngine(tmp_path / "q.onnx", "ONNX Runtime int8")
+    result = engines.check_parity(engines.TorchEngine(painter), small, (frames, styles))
+    assert np.isfinite(result.faces_db) and result.faces_worst > 1e-4  # it is another network
+    assert result.passed == (result.peaks_px <= 1.0 and result.faces_db >= 30.0)
+
+
+def test_an_exported_network_joins_the_card(folder, exported):
+    _, target, _ = exported
+    bundles.add_file(folder, "painter.onnx", target)
+    assert "painter.onnx" in bundles.open_bundle(folder).card.files
