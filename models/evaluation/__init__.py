@@ -1,0 +1,1 @@
+"""Evidence: how private, how useful, how good, and what an attacker gets."""
