@@ -222,15 +222,15 @@ def _check_clock() -> Iterator[Finding]:
 
 
 def _check_keys(config: RigConfig) -> Iterator[Finding]:
-    public = sorted(config.storage.keys.glob("*.pub")) if config.storage.keys.is_dir() else []
-    if public:
-        yield Finding("keys", Verdict.OK, f"lab key {public[0].name}")
+    public = config.storage.keys / "lab-public.json"
+    if public.is_file():
+        yield Finding("keys", Verdict.OK, f"the lab's public key is in {config.storage.keys}")
     elif config.simulated:
-        yield Finding("keys", Verdict.OK, "none; simulated takes use a throw-away key")
+        yield Finding("keys", Verdict.OK, "none yet; the first simulated take makes one")
     else:
         yield Finding(
             "keys",
             Verdict.FAIL,
             f"no lab key in {config.storage.keys}: sharp frames could not be encrypted",
-            "make one with `rig data keys new`",
+            "make one with `rig data keys init`",
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import config, doctor
+from cli import config, data, doctor, take
 from cli._common import ErrorDoor
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
+app.add_typer(take.app, name="take")
+app.add_typer(data.app, name="data")
 
 
 def _version(value: bool) -> None:

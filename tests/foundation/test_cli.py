@@ -12,6 +12,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from camera_rig.recording.keys import KeyStore
 from cli.main import app
 from tests.support.rigs import toy_rig
 
@@ -104,8 +105,7 @@ def test_doctor_says_ready_only_when_it_is(tmp_path):
     assert without_key.exit_code == 4 and not report["ready"]
     failed = [one["area"] for one in report["findings"] if one["verdict"] == "fail"]
     assert failed == ["keys"]
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "lab.pub").write_text("key")
+    KeyStore(tmp_path / "keys").init(None)
     assert runner.invoke(app, ["doctor", "--config", str(path)]).exit_code == 0
 
 

@@ -8,10 +8,41 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("camera_rig", "calibration", "models", "cli")
-UNITS = (
-    "s ns ms us h mm um nm m v deg rad c hz fps px db mb gb bytes e waves electrons pixels um_rms "
-    "rms_waves v_per_s counts fraction ratio percent ppm count"
-).split()
+UNITS = [
+    "s",
+    "ns",
+    "ms",
+    "us",
+    "h",
+    "mm",
+    "um",
+    "nm",
+    "m",
+    "v",
+    "deg",
+    "rad",
+    "c",
+    "hz",
+    "fps",
+    "px",
+    "db",
+    "mb",
+    "gb",
+    "bytes",
+    "e",
+    "waves",
+    "electrons",
+    "pixels",
+    "um_rms",
+    "rms_waves",
+    "v_per_s",
+    "counts",
+    "fraction",
+    "ratio",
+    "percent",
+    "ppm",
+    "count",
+]
 SUFFIX = re.compile(r"(^|_)(" + "|".join(UNITS) + r")$")
 NUMBER = re.compile(r"^(float|float \| None)$")
 
