@@ -209,11 +209,13 @@ class ModalMirror:
                 hint="run `rig calibrate run influence`, use a file in stroke_fraction, "
                 "or try the plate model with --model",
             )
-        command_v = self.mirror.maker_pattern(dict(coefficients.values))
+        # Zeros of modes that the library does not know are no wish for them.
+        wanted = {mode: value for mode, value in coefficients.values.items() if value != 0.0}
+        command_v = self.mirror.maker_pattern(wanted)
         why = self.mirror.why_not(command_v)
         scale = 1.0
         if why and fit is Fit.SCALE:
-            scale, command_v = self._scaled_pattern(coefficients.values)
+            scale, command_v = self._scaled_pattern(wanted)
         elif why:
             raise SafetyError(
                 "the maker's pattern of this set is out of range: " + "; ".join(why[:3]),

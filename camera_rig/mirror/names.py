@@ -5,22 +5,23 @@ from __future__ import annotations
 from camera_rig.optics import zernike
 from camera_rig.optics.zernike import Mode, Order
 
+# Cosine terms are called 0°, sine terms by the angle that turns them into the cosine.
 _NAMES: dict[Mode, str] = {
     (0, 0): "piston",
-    (1, -1): "tip (about x)",
-    (1, 1): "tilt (about y)",
-    (2, -2): "oblique astigmatism",
+    (1, -1): "tip y",
+    (1, 1): "tilt x",
+    (2, -2): "astigmatism 45°",
     (2, 0): "defocus",
-    (2, 2): "vertical astigmatism",
-    (3, -3): "vertical trefoil",
-    (3, -1): "vertical coma",
-    (3, 1): "horizontal coma",
-    (3, 3): "oblique trefoil",
-    (4, -4): "oblique quadrafoil",
-    (4, -2): "oblique secondary astigmatism",
-    (4, 0): "primary spherical",
-    (4, 2): "vertical secondary astigmatism",
-    (4, 4): "vertical quadrafoil",
+    (2, 2): "astigmatism 0°",
+    (3, -3): "trefoil 30°",
+    (3, -1): "coma y",
+    (3, 1): "coma x",
+    (3, 3): "trefoil 0°",
+    (4, -4): "quadrafoil 22.5°",
+    (4, -2): "2nd astig. 45°",
+    (4, 0): "spherical",
+    (4, 2): "2nd astig. 0°",
+    (4, 4): "quadrafoil 0°",
 }
 
 

@@ -15,6 +15,7 @@ _STOPS = np.array(
     [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=float
 )
 """Five stops of a colour-blind safe map that also reads in grey."""
+_RAMP = " .:-=+*#%@"
 
 
 def electrode_grid(geometry: MirrorGeometry, samples: int) -> NDArray[np.int64]:
@@ -55,40 +56,93 @@ def terminal_map(
     geometry: MirrorGeometry,
     command_v: NDArray[np.float64],
     limits_v: NDArray[np.float64],
+    *,
     width: int = 40,
+    colour: bool = True,
 ) -> Any:
-    """Return the electrodes as coloured half-blocks, a ``rich.text.Text``.
+    """Return the electrodes as a ``rich.text.Text``: coloured half-blocks, or characters.
 
     Args:
         geometry: Electrode layout.
         command_v: Voltages, V.
-        limits_v: Limits, V, the ends of the colour map.
+        limits_v: Limits, V, the ends of the scale.
         width: Characters across.
+        colour: False for a terminal without colours: darker characters mean more volts.
     """
     from rich.text import Text
 
     grid = electrode_grid(geometry, width)
-    paint = colours(command_v, limits_v)
-    names = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in paint.tolist()]
-    text = Text()
-    for upper, lower in zip(grid[0::2], grid[1::2], strict=False):
-        for top, bottom in zip(upper.tolist(), lower.tolist(), strict=True):
-            if top < 0 and bottom < 0:
-                text.append(" ")
-            elif top < 0:
-                text.append("▄", style=names[bottom])
-            elif bottom < 0:
-                text.append("▀", style=names[top])
-            else:
-                text.append("▀", style=f"{names[top]} on {names[bottom]}")
-        text.append("\n")
     low, high = float(limits_v[:, 0].min()), float(limits_v[:, 1].max())
+    if not colour:
+        share = (np.asarray(command_v) - low) / (high - low)
+        cells = np.where(grid >= 0, share[grid], np.nan)
+        return Text(f"{_characters(cells)}{low:.0f} V {_RAMP} {high:.0f} V\n")
+    paint = colours(command_v, limits_v)
+    text = _half_blocks(np.where((grid >= 0)[..., None], paint[grid], -1))
     text.append(f"{low:.0f} V ")
-    for share in np.linspace(low, high, 24):
-        red, green, blue = colours(np.array([share]), limits_v)[0].tolist()
+    for red, green, blue in colours(np.linspace(low, high, 24), limits_v).tolist():
         text.append("█", style=f"#{red:02x}{green:02x}{blue:02x}")
     text.append(f" {high:.0f} V\n")
     return text
+
+
+def terminal_psf(pixels: NDArray[np.float64], *, width: int = 24, colour: bool = True) -> Any:
+    """Return a PSF (colours, rows, columns) as a small ``rich.text.Text``.
+
+    Shown as the square root of its brightness, so that faint arms can be seen.
+
+    Args:
+        pixels: Energy shares, row 0 at the bottom (y grows with the row).
+        width: Characters across.
+        colour: False for a terminal without colours.
+    """
+    from rich.text import Text
+
+    plane = np.asarray(pixels).sum(axis=0)[::-1]
+    side = (len(plane) // width) * width
+    cut, cell = (len(plane) - side) // 2, side // width
+    small = plane[cut : cut + side, cut : cut + side]
+    small = small.reshape(width, cell, width, cell).sum(axis=(1, 3))
+    bright = np.sqrt(small / max(float(small.max()), 1e-30))
+    if not colour:
+        return Text(_characters(bright))
+    grey = np.round(bright * 255).astype(int)
+    return _half_blocks(np.repeat(grey[..., None], 3, axis=2))
+
+
+def _half_blocks(rgb: NDArray[Any]) -> Any:
+    """Two rows of cells in each line of text; a negative cell is left empty."""
+    from rich.text import Text
+
+    text = Text()
+    for upper, lower in zip(rgb[0::2].tolist(), rgb[1::2].tolist(), strict=False):
+        for top, bottom in zip(upper, lower, strict=True):
+            if top[0] < 0 and bottom[0] < 0:
+                text.append(" ")
+            elif top[0] < 0:
+                text.append("▄", style=_hex(bottom))
+            elif bottom[0] < 0:
+                text.append("▀", style=_hex(top))
+            else:
+                text.append("▀", style=f"{_hex(top)} on {_hex(bottom)}")
+        text.append("\n")
+    return text
+
+
+def _characters(share: NDArray[np.float64]) -> str:
+    """Every second row as characters of growing darkness; NaN is left empty."""
+    lines = []
+    for row in share[0::2]:
+        place = np.nan_to_num(row * (len(_RAMP) - 1)).round().astype(int)
+        place = np.clip(place, 0, len(_RAMP) - 1)
+        marks = (_RAMP[p] if v == v else " " for p, v in zip(place, row, strict=True))
+        lines.append("".join(marks))
+    return "\n".join(lines) + "\n"
+
+
+def _hex(rgb: list[int]) -> str:
+    red, green, blue = (int(value) for value in rgb)
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def draw_map(
@@ -132,44 +186,33 @@ def save_map(
     geometry: MirrorGeometry,
     command_v: NDArray[np.float64],
     limits_v: NDArray[np.float64],
+    psf: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write the electrode picture as a PNG."""
+    """Write the electrodes as a PNG, with the predicted PSF beside them if given.
+
+    Args:
+        path: File.
+        geometry: Electrode layout.
+        command_v: Voltages, V.
+        limits_v: Limits, V.
+        psf: (colours, rows, columns), energy shares, one pixel per wavelength times
+            f-number.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.0, 6.2), layout="constrained")
-    draw_map(figure.subplots(), geometry, command_v, limits_v)
+    columns = 1 if psf is None else 2
+    figure = Figure(figsize=(6.0 * columns, 6.2), layout="constrained")
+    panels = figure.subplots(1, columns, squeeze=False)[0]
+    draw_map(panels[0], geometry, command_v, limits_v)
+    if psf is not None:
+        plane = np.sqrt(np.asarray(psf).sum(axis=0))
+        half = plane.shape[0] / 2.0
+        panels[1].imshow(plane, origin="lower", cmap="gray", extent=(-half, half, -half, half))
+        panels[1].set(
+            title="predicted PSF, square root of brightness",
+            xlabel="wavelength × f-number",
+            ylabel="wavelength × f-number",
+        )
     FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=150)
-
-
-def terminal_psf(pixels: NDArray[np.float64], width: int = 24) -> Any:
-    """Return a PSF (colours, rows, columns) as grey half-blocks, a ``rich.text.Text``.
-
-    Shown as the square root of its brightness, so that faint arms can be seen.
-
-    Args:
-        pixels: Energy shares, row 0 at the bottom (y grows with the row).
-        width: Characters across.
-    """
-    from rich.text import Text
-
-    plane = np.asarray(pixels).sum(axis=0)[::-1]
-    side = (len(plane) // width) * width
-    cut = (len(plane) - side) // 2
-    cell = side // width
-    small = plane[cut : cut + side, cut : cut + side]
-    small = small.reshape(width, cell, width, cell).sum(axis=(1, 3))
-    grey = np.round(np.sqrt(small / max(float(small.max()), 1e-30)) * 255).astype(int)
-    text = Text()
-    for upper, lower in zip(grey[0::2], grey[1::2], strict=False):
-        for top, bottom in zip(upper.tolist(), lower.tolist(), strict=True):
-            text.append(
-                "▀", style=f"#{top:02x}{top:02x}{top:02x} on #{bottom:02x}{bottom:02x}{bottom:02x}"
-            )
-        text.append("\n")
-    return text
-
-
-def _grey(level: int) -> str:
-    return "#" + 3 * f"{level:02x}"
+    figure.savefig(path, format="png", dpi=120)

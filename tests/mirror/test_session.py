@@ -107,10 +107,13 @@ def test_picture_and_model_agree_on_where_electrodes_are(clockwise):
 def test_pictures_can_be_drawn(tmp_path):
     limits_v = np.tile([0.0, 300.0], (40, 1))
     volts = np.linspace(0, 300, 40)
-    save_map(tmp_path / "map.png", MirrorGeometry(), volts, limits_v)
+    psf = np.zeros((3, 50, 50))
+    psf[:, 27, 27] = 1.0
+    save_map(tmp_path / "map.png", MirrorGeometry(), volts, limits_v, psf)
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
     text = terminal_map(MirrorGeometry(), volts, limits_v, width=20)
     assert len(text.plain.splitlines()) == 11
-    psf = np.zeros((3, 50, 50))
-    psf[:, 25, 25] = 1.0
+    plain = terminal_map(MirrorGeometry(), volts, limits_v, width=20, colour=False).plain
+    assert len(plain.splitlines()) == 11 and {".", "@"} <= set(plain) and "▀" not in plain
     assert "▀" in terminal_psf(psf, width=10).plain
+    assert terminal_psf(psf, width=10, colour=False).plain.count("@") == 1

@@ -49,7 +49,7 @@ def fuzz(operation) -> None:
     run()
 
 
-@pytest.mark.parametrize("token", [None, "Bearer wrong", "Basic abc", "Bearer "])
+@pytest.mark.parametrize("token", [None, "Bearer wrong", "Basic abc"])
 def test_nothing_is_answered_without_the_token(tmp_path, token):
     headers = {wire.PROTOCOL_HEADER: "1"} | ({} if token is None else {"Authorization": token})
     with served(ToyMirror, tmp_path) as far, httpx.Client(headers=headers) as client:
