@@ -101,6 +101,9 @@ def show_shape(shape_um: dict[Mode, float]) -> None:
             table.add_row(
                 str(told["noll"]), str(told["thorlabs"]), mode_name(mode), f"{value:+.3f}"
             )
+    if not table.rows:
+        console().print("predicted wavefront: flat within 0.005 µm RMS")
+        return
     console().print(table)
 
 

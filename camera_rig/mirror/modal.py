@@ -211,14 +211,14 @@ class ModalMirror:
             )
         # Zeros of modes that the library does not know are no wish for them.
         wanted = {mode: value for mode, value in coefficients.values.items() if value != 0.0}
-        command_v = self.mirror.maker_pattern(wanted)
-        why = self.mirror.why_not(command_v)
         scale = 1.0
+        command_v, why = self._makers(wanted, 1.0)
         if why and fit is Fit.SCALE:
-            scale, command_v = self._scaled_pattern(wanted)
-        elif why:
+            scale = self._largest_by_maker(wanted)
+            command_v, why = self._makers(wanted, scale)
+        if why:
             raise SafetyError(
-                "the maker's pattern of this set is out of range: " + "; ".join(why[:3]),
+                "the maker's pattern of this set is out of range: " + why,
                 hint="use --scale, or calibrate the influence matrix for --nearest",
             )
         nan = float("nan")
@@ -228,15 +228,32 @@ class ModalMirror:
             if mode not in _RIGID
         )
         note = "not calibrated: what these fractions are in µm is not known"
-        return self._report(lines, command_v, Method.MAKER, scale=scale, notes=(note,))
+        return self._report(
+            lines,
+            command_v,
+            Method.MAKER,
+            fit=fit,
+            feasible=scale == 1.0,
+            scale=scale,
+            scale_that_fits=scale,
+            notes=(note,),
+        )
 
-    def _scaled_pattern(self, values: Mapping[Mode, float]) -> tuple[float, Volts]:
+    def _makers(self, wanted: Mapping[Mode, float], scale: float) -> tuple[Volts, str]:
+        """Return the maker's voltages, and why they cannot be sent (empty if they can)."""
+        try:
+            pattern_v = self.mirror.maker_pattern({k: v * scale for k, v in wanted.items()})
+        except SafetyError as error:
+            return np.zeros(0), error.message
+        return pattern_v, "; ".join(self.mirror.why_not(pattern_v)[:3])
+
+    def _largest_by_maker(self, wanted: Mapping[Mode, float]) -> float:
+        """Return the largest factor at which the maker's pattern fits, by bisection."""
         low, high = 0.0, 1.0
-        for _ in range(30):
+        for _ in range(24):
             middle = (low + high) / 2.0
-            pattern_v = self.mirror.maker_pattern({k: v * middle for k, v in values.items()})
-            low, high = (low, middle) if self.mirror.why_not(pattern_v) else (middle, high)
-        return low, self.mirror.maker_pattern({k: v * low for k, v in values.items()})
+            low, high = (low, middle) if self._makers(wanted, middle)[1] else (middle, high)
+        return low
 
     def _plan_by_matrix(self, wanted_um: Array, fit: Fit) -> ShapePlan:
         if self.memory is not None:
