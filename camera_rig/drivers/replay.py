@@ -8,6 +8,7 @@ read forward: seeking in compressed video does not hit the frame that was asked 
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ class ReplayCamera(Camera):
         self._newest: Frame | None = None
         self._start_ns = self._pass_start_ns = 0
         self._count = self._index = 0
-        self._last_ns = 0
+        self._last_ns = -1
         self._ended = False
 
     @property
@@ -359,6 +360,6 @@ def _times(path: Path, given: str) -> list[int] | None:
                 f"{file} has no column {_TIMES_COLUMN}", hint="its first line names the columns"
             )
         times = [int(row[_TIMES_COLUMN]) for row in rows]
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(times)):
         raise ConfigError(f"the times in {file} do not grow", hint="sort its lines by time")
     return times

@@ -288,7 +288,9 @@ def _index_of(options: UvcOptions, backend: int) -> int:
             raise ConfigError(f"{path} is no video device", hint="use a path below /dev/v4l/by-id")
         return int(found[1])
     try:
-        from cv2_enumerate_cameras import enumerate_cameras
+        from cv2_enumerate_cameras import (  # type: ignore[import-not-found,unused-ignore]
+            enumerate_cameras,
+        )
     except ImportError as error:
         raise ConnectError(
             f"finding cameras on {sys.platform} needs the Python package cv2-enumerate-cameras",
