@@ -50,8 +50,8 @@ class BranchOptics(_Frozen):
         sensor_width_mm: Width of the active sensor area, mm.
     """
 
-    focal_length_mm: Positive = 16.0
-    pupil_diameter_mm: Positive = 1.25
+    focal_length_mm: Positive = 12.5
+    pupil_diameter_mm: Positive = 0.4
     sensor_width_mm: Positive = 4.46
 
     def image_distance_mm(self, object_distance_mm: float) -> float:
@@ -70,10 +70,9 @@ class BranchOptics(_Frozen):
 class Bench(_Frozen):
     """The light path: wavelengths, both branches, the mirror in the pupil.
 
-    The defaults let a head two metres away fill about half of a live view that shows
-    the middle fifth of the sensor, with 1.5 pixels to each wavelength times f-number:
-    the published coefficients then spread a point over a third of the face
-    (``docs/twin.md`` derives this).
+    The defaults let a head two metres away fill half of a live view that shows the middle
+    fifth of the sensor, through a stop so small that the published coefficients hide the
+    face from detectors and recognisers (``docs/twin.md`` derives it).
 
     Args:
         wavelengths_nm: Centre wavelengths of red, green and blue, nm.
@@ -90,5 +89,5 @@ class Bench(_Frozen):
     mirror_pupil_mm: Positive = 14.0
     incidence_deg: Annotated[float, Field(ge=0, lt=60)] = 10.0
     privacy: BranchOptics = BranchOptics()
-    side: BranchOptics = BranchOptics(pupil_diameter_mm=4.0)
+    side: BranchOptics = BranchOptics(pupil_diameter_mm=3.0)
     mirror: MirrorGeometry = MirrorGeometry()

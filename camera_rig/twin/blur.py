@@ -199,5 +199,4 @@ def _coarse_kernel(
 def _even_length(minimum: int) -> int:
     import cv2
 
-    half: int = cv2.getOptimalDFTSize((minimum + 1) // 2)
-    return 2 * half
+    return 2 * int(cv2.getOptimalDFTSize((minimum + 1) // 2))

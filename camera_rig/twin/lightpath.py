@@ -62,9 +62,9 @@ class LightPathOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    white_cd_per_m2: Annotated[float, Field(gt=0)] = 2000.0
+    white_cd_per_m2: Annotated[float, Field(gt=0)] = 4000.0
     photons_per_lumen_s: Annotated[float, Field(gt=0)] = 3.7e15
-    share_to_privacy: Share = 0.5
+    share_to_privacy: Share = 0.8
     mirror_reflectivity: Share = 0.9
     static_waves_rms: Annotated[float, Field(ge=0)] = 0.15
     static_noll: dict[int, float] | None = None

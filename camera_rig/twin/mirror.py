@@ -205,6 +205,13 @@ class MirrorBody:
         """Return the voltages that stand at ``at_s`` (world seconds), V."""
         return self._step_at(at_s).volts.copy()
 
+    def volts_for(self, response: Floats) -> Floats:
+        """Return the voltages (V) that give a normalised response from here, at once."""
+        low_v, high_v = self.options.range_v
+        with self._lock:
+            normalised = self._play.inverse(response)
+        return np.asarray(low_v + (high_v - low_v) * (normalised.clip(-1, 1) + 1.0) / 2.0)
+
     def step_number(self, at_s: float) -> float:
         """Return a label of the command in force at ``at_s``: the time it was given, s."""
         return self._step_at(at_s).at_s

@@ -55,7 +55,7 @@ class SensorOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] = (960, 640)
-    exposure_s: Positive = 1 / 60
+    exposure_s: Positive = 1 / 40
     iso: int = 800
     isos: tuple[int, ...] = (100, 125, 160, 200, 250, 320, 400, 500, 640, 800, 1600, 3200, 6400)
     quantum_efficiency: tuple[Share, Share, Share] = (0.45, 0.55, 0.50)

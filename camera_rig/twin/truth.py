@@ -79,6 +79,27 @@ class Truth:
         """Return the electrodes' hysteresis."""
         return self._world.mirror.play_model
 
+    def command_for(self, wanted: Coefficients) -> NDArray[np.float64]:
+        """Return the voltages (V) that bring the whole arm nearest to a wavefront now.
+
+        What a perfect calibration would send: it knows influence, hysteresis and the
+        bench's own aberration. Piston, tip and tilt are left alone. For scoring and
+        for setting scenes; a calibration must find them itself.
+        """
+        from scipy.optimize import lsq_linear
+
+        world = self._world
+        rows = [place for place, (n, _) in enumerate(MODES) if n >= 2]
+        target = wanted.to(unit=Unit.UM_RMS).array(MODES) - world.static.at(world.now_s())
+        found = lsq_linear(
+            world.mirror.influence_um[rows],
+            target[rows],
+            bounds=(-0.98, 0.98),
+            tol=1e-8,
+            lsmr_tol="auto",
+        )
+        return world.mirror.volts_for(found.x)
+
     def footprint(self) -> Footprint:
         """Return where the beam really meets the mirror."""
         return self._world.mirror.footprint

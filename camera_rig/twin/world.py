@@ -51,7 +51,7 @@ _STAGE_STEP_MM = 0.005
 
 
 def _side_camera() -> CameraOptions:
-    return CameraOptions(sensor=SensorOptions(exposure_s=1 / 120, iso=125))
+    return CameraOptions(sensor=SensorOptions(exposure_s=1 / 120, iso=160))
 
 
 class WorldOptions(BaseModel):
