@@ -34,6 +34,7 @@ __all__ = [
     "MirrorConfig",
     "RigConfig",
     "StorageConfig",
+    "coefficient_file",
     "embedded_configs",
     "json_schema",
     "load_config",
@@ -96,9 +97,16 @@ class CameraConfig(DeviceConfig):
 
 
 class MirrorConfig(DeviceConfig):
-    """A mirror, with the temperature (°C) above which it takes no more commands."""
+    """A mirror and what it must look like while a person is in front of the cameras.
+
+    Args:
+        max_temperature_c: Above it the mirror takes no more commands, °C.
+        shape: The learned shape that hides faces: a coefficient file, or the name of
+            one that ships. Nothing is recorded or shown of a person without it.
+    """
 
     max_temperature_c: float | None = 60.0
+    shape: str | None = None
 
 
 class StorageConfig(_Model):
@@ -144,11 +152,32 @@ class RigConfig(_Model):
 
 def embedded_configs() -> dict[str, Path]:
     """Return the configurations that ship with the toolkit, by name."""
+    return {path.stem: path for path in sorted(_shipped().glob("*.yaml"))}
+
+
+def coefficient_file(source: str | Path) -> Path:
+    """Return the file of a coefficient set: a path, or the name of one that ships.
+
+    Raises:
+        ConfigError: There is neither; lists what ships.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    shipped = {one.stem: one for one in sorted((_shipped() / "coefficients").glob("*.yaml"))}
+    if str(source) in shipped:
+        return shipped[str(source)]
+    near = difflib.get_close_matches(str(source), shipped, n=1)
+    raise ConfigError(
+        f"there is no coefficient file {source}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        hint=f"give a file, or one of: {', '.join(shipped)}",
+    )
+
+
+def _shipped() -> Path:
     here = Path(__file__).resolve().parent
-    for folder in (here / "hw_configs", here.parent / "hw_configs"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
+    inside = here / "hw_configs"  # where a wheel carries them; else beside the source
+    return inside if inside.is_dir() else here.parent / "hw_configs"
 
 
 def load_config(source: str | Path) -> RigConfig:
