@@ -26,6 +26,7 @@ import random
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +224,85 @@ def unplug() -> dict[str, Any]:
     return {"moves": rows}
 
 
+def stage(moves: int = 200) -> dict[str, Any]:
+    from camera_rig.drivers.apt_stage import AptStage, AptStageOptions
+    from camera_rig.errors import StateError
+    from camera_rig.peers.apt import AptOptions
+
+    chance = random.Random(11)
+    errors_um, took_s, halted_mm = [], [], []
+    with PeerProcess("apt", AptOptions()) as peer:
+        options = AptStageOptions(
+            serial="27000001",
+            port=peer.address["port"],
+            counts_per_mm=34304,
+            limits_mm=(0.0, 50.0),
+        )
+        with AptStage(options, DeviceContext("stage", SystemClock())) as device:
+            for i in range(moves):
+                if i % 10 == 3:
+                    peer.tell("lose 1")
+                if i % 10 == 7:
+                    peer.tell("stale 1")
+                goal_mm, began_s = chance.uniform(0.0, 20.0), time.monotonic()
+                got_mm = device.move_to(goal_mm, 20.0)
+                took_s.append(time.monotonic() - began_s)
+                errors_um.append(abs(got_mm - goal_mm) * 1000)
+            for _ in range(5):
+                device.move_to(0.0, 20.0)
+                timer = threading.Timer(0.3, device.halt)
+                timer.start()
+                try:
+                    device.move_to(50.0, 20.0)
+                except StateError:
+                    halted_mm.append(round(device.position_mm, 2))
+                timer.join()
+            readings = device.health().readings
+        state = peer.tell("state")
+    return {
+        "moves": moves,
+        "replies_lost_and_survived": readings["completions_lost"],
+        "stale_replies_ignored": readings["completions_stale"],
+        "worst_error_um": round(max(errors_um), 3),
+        "move_s_median": round(statistics.median(took_s), 3),
+        "halted_in_mid_move_at_mm": halted_mm,
+        "homed_by_itself": state["homed"],
+    }
+
+
+def light(rounds: int = 20) -> dict[str, Any]:
+    from camera_rig.drivers.serial_light import SerialLight, SerialLightOptions
+    from camera_rig.peers.trigger_box import TriggerBoxOptions
+
+    chance = random.Random(3)
+    dark_s, trips_us = [], []
+    with PeerProcess("trigger-box", TriggerBoxOptions()) as peer:
+        options = SerialLightOptions(port=peer.address["port"], watchdog_s=0.5)
+        for _ in range(rounds):
+            device = SerialLight(options, DeviceContext("light", SystemClock()))
+            device.open()
+            device.set(1.0)
+            trips_us.append(device.health().readings["round_trip_s"] * 1e6)
+            device.pulse(10.0)
+            time.sleep(chance.uniform(0.0, 0.3))
+            peer.tell("unplug")
+            cut_s = time.monotonic()
+            while (state := peer.tell("state"))["output"] > 0:
+                time.sleep(0.005)
+            dark_s.append(state["dark_at_s"] - cut_s)
+            device.close()
+            peer.tell("plug")
+        count = peer.tell("state")["dark_by_watchdog"]
+    return {
+        "cuts_in_mid_pulse": rounds,
+        "dark_by_watchdog": count,
+        "watchdog_s": options.watchdog_s,
+        "dark_after_cut_s_median": round(statistics.median(dark_s), 3),
+        "dark_after_cut_s_max": round(max(dark_s), 3),
+        "round_trip_us_median": round(statistics.median(trips_us), 1),
+    }
+
+
 def free_port() -> int:
     import socket
 
@@ -236,12 +316,15 @@ def main(names: list[str]) -> None:
         "kill": kill,
         "stills": stills,
         "unplug": unplug,
+        "stage": stage,
+        "light": light,
     }
     for name in names or list(sections):
         result = sections[name]()
         everything = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         everything[name] = result
         everything["machine"] = {"cores": os.cpu_count(), "python": platform.python_version()}
+        RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(everything, indent=2) + "\n")
         print(json.dumps({name: result}, indent=2))
 

@@ -104,7 +104,10 @@ class _Worker:
 
     def _set(self, values: dict[str, str]) -> None:
         for name, value in values.items():
-            self._opened.set(name, value)
+            try:
+                self._opened.set(name, value)
+            except self._failures as error:
+                raise self._library.as_rig_error(error, f"setting {name} to {value}") from error
 
     def _read(self, names: tuple[str, ...]) -> dict[str, str]:
         return {name: self._opened.text(name, "") for name in names}

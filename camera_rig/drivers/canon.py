@@ -240,7 +240,7 @@ class CanonCamera(Camera):
                 why.append(f"{name} has no {value:g}; the nearest is {near or 'unknown'}")
             else:
                 labels[name] = near
-        if settings.mode is CameraMode.STILL:
+        if settings.mode is CameraMode.STILL and "imageformat" in self._facts.choices:
             try:
                 labels["imageformat"] = self._image_format(settings.linear)
             except UnsupportedError as error:
@@ -256,7 +256,7 @@ class CanonCamera(Camera):
         now = str(self._owner.ask("read", ("imageformat",))["imageformat"])
         if ("RAW" in now) == linear and "+" not in now:
             return now
-        for label in self._facts.choices.get("imageformat", (now,)):
+        for label in self._facts.choices["imageformat"]:
             if ("RAW" in label) == linear and "+" not in label:
                 return label
         raise UnsupportedError(
