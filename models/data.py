@@ -139,7 +139,12 @@ class FolderFaces:
             held_out: Share of identities (or pictures) held out, 0 … 0.9.
             seed: Another seed, another split.
         """
-        aside = [self._score(entry, seed) < held_out for entry in self.entries]
+        groups = sorted(
+            {self._group(entry) for entry in self.entries}, key=lambda g: _hash(g, seed)
+        )
+        count = max(1, round(len(groups) * held_out)) if held_out > 0 else 0
+        chosen_out = set(groups[:count])
+        aside = [self._group(entry) in chosen_out for entry in self.entries]
         parts = []
         for wanted in (False, True):
             chosen = [e for e, out in zip(self.entries, aside, strict=True) if out == wanted]
@@ -152,10 +157,12 @@ class FolderFaces:
         return parts[0], parts[1]
 
     @staticmethod
-    def _score(entry: _Entry, seed: int) -> float:
-        key = entry.name if entry.identity is None else f"identity {entry.identity}"
-        digest = hashlib.sha256(f"{seed} {key}".encode()).digest()
-        return int.from_bytes(digest[:6], "big") / 2.0**48
+    def _group(entry: _Entry) -> str:
+        return entry.name if entry.identity is None else f"identity {entry.identity}"
+
+
+def _hash(text: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {text}".encode()).hexdigest()
 
 
 def open_folder(root: str | Path, size_px: int) -> FolderFaces:
@@ -263,16 +270,22 @@ def _read_square(path: Path, size_px: int) -> Picture:
     stored = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if stored is None:
         raise StorageError(f"{path} cannot be read as a picture", hint="remove or replace the file")
-    height, width = stored.shape[:2]
+    return squared(stored[..., ::-1], size_px)
+
+
+def squared(picture: np.ndarray, size_px: int) -> Picture:
+    """Return the middle square of an RGB picture at a size, read-only."""
+    import cv2
+
+    height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = stored[top : top + side, left : left + side]
+    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     if side != size_px:
         how = cv2.INTER_AREA if side > size_px else cv2.INTER_CUBIC
         square = cv2.resize(square, (size_px, size_px), interpolation=how)
-    picture = np.ascontiguousarray(square[..., ::-1])
-    picture.setflags(write=False)
-    return picture
+    square.setflags(write=False)
+    return square
 
 
 def changed(face: Face, rng: np.random.Generator, *, flip: bool) -> Face:

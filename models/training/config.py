@@ -106,6 +106,8 @@ class DesignConfig(_Frozen):
 
     Args:
         teacher: Run or bundle whose U is U*.
+        low_res: Pixels across the paper's low-resolution camera: nothing optical is
+            learned, and U learns to read its frames (eq. 5 alone).
         shapes: Mirror shapes within one exposure; 1 is the paper's fixed shape.
         jitter_waves: Random start around the aberration-free lens, waves RMS per mode.
         alpha1: Weight of the distance to the fixed defocus PSF (eq. 4).
@@ -118,6 +120,7 @@ class DesignConfig(_Frozen):
     """
 
     teacher: str = ""
+    low_res: int = Field(0, ge=0)
     shapes: int = Field(1, ge=1)
     jitter_waves: float = Field(0.02, ge=0)
     alpha1: float = Field(0.1, ge=0)

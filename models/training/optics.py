@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
-from models.camera import LearnedCamera, WhyNot, fixed_defocus
+from models.camera import (
+    LearnedCamera,
+    LowResolutionCamera,
+    PrivacyCamera,
+    WhyNot,
+    fixed_defocus,
+)
 from models.data import FaceSource
 from models.evaluation.attacks.wiener import best_wiener, psnr_db
 from models.heatmaps import layout_named
@@ -30,29 +36,34 @@ class DesignObjective(nn.Module):
     """Eq. 6, and our deconvolution adversary when it has a weight.
 
     Args:
-        camera: Learned.
+        camera: Learned, or fixed: then eq. 5 alone is left.
         heat: U, learned.
         teacher: U*, frozen.
         settings: Weights.
     """
 
     def __init__(
-        self, camera: LearnedCamera, heat: nn.Module, teacher: nn.Module, settings: DesignConfig
+        self, camera: PrivacyCamera, heat: nn.Module, teacher: nn.Module, settings: DesignConfig
     ) -> None:
         super().__init__()
         self.camera, self.heat, self.settings = camera, heat, settings
         self._teacher = (teacher,)  # kept out of the parameters
-        fixed = fixed_defocus(camera.spec, settings.defocus_waves)
-        self.register_buffer("fixed_psf", fixed, persistent=False)
+        self.learns_optics = isinstance(camera, LearnedCamera)
+        if self.learns_optics:
+            fixed = fixed_defocus(camera.spec, settings.defocus_waves)
+            self.register_buffer("fixed_psf", fixed, persistent=False)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the terms of Stage I on a batch."""
         scene, settings = batch["scene"], self.settings
-        frame, psf = self.camera(scene, batch["noise"]), self.camera.psf()
+        frame = self.camera(scene, batch["noise"])
         with torch.no_grad():
             wanted = self._teacher[0](scene)
-        optics = optics_loss(scene, frame, psf, self.fixed_psf, settings.alpha1)
         heat = heatmap_loss(self.heat(frame), wanted)
+        if not self.learns_optics:
+            return {"total": settings.alpha2 * heat, "heatmap": heat}
+        psf = self.camera.psf()
+        optics = optics_loss(scene, frame, psf, self.fixed_psf, settings.alpha1)
         terms = {"optics": optics, "heatmap": heat}
         total = design_loss(optics, heat, settings.alpha2)
         if settings.adversary:
@@ -100,15 +111,19 @@ class DesignTask(Task):
                 hint="use the teacher's layout",
             )
         settings, optics = config.design, config.optics
-        self.camera = LearnedCamera(
-            optics,
-            start,
-            shapes=settings.shapes,
-            jitter_um=settings.jitter_waves * optics.reference_nm / 1000.0,
-            seed=config.seed,
-            why_not=why_not,
+        self.camera: PrivacyCamera = (
+            LowResolutionCamera(optics, settings.low_res)
+            if settings.low_res
+            else LearnedCamera(
+                optics,
+                start,
+                shapes=settings.shapes,
+                jitter_um=settings.jitter_waves * optics.reference_nm / 1000.0,
+                seed=config.seed,
+                why_not=why_not,
+            )
         )
-        self.camera.make_feasible()
+        self._limit()
         self.heat = build_heatmap_network(config.sizes, self.layout.points, config.seed)
         self.teacher = build_heatmap_network(config.sizes, self.layout.points, config.seed)
         teacher.into("heat", self.heat)
@@ -117,7 +132,7 @@ class DesignTask(Task):
         self.objective = DesignObjective(self.camera, self.heat, self.teacher, settings)
         optimiser = torch.optim.Adam(
             [
-                {"params": [self.camera.coefficients_um], "lr": settings.optics_rate},
+                {"params": list(self.camera.parameters()), "lr": settings.optics_rate},
                 {"params": list(self.heat.parameters()), "lr": settings.heatmap_rate},
             ]
         )
@@ -146,30 +161,40 @@ class DesignTask(Task):
 
     def after_update(self, step: int) -> dict[str, float]:
         """Draw the coefficients back to what the mirror can do."""
-        met = self.camera.make_feasible()
-        strength = max(shape.rms for shape in self.camera.coefficients)
+        return self._limit()
+
+    def _limit(self) -> dict[str, float]:
+        camera = self.camera
+        if not isinstance(camera, LearnedCamera):
+            return {}
+        met = camera.make_feasible()
+        strength = max(shape.rms for shape in camera.coefficients)
         return {"camera/limits_met": float(len(met)), "camera/waves_rms": strength}
 
     def validate(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         """Return eq. 6, frame and attack PSNR, and U's landmark error on held-out faces."""
         scene = self.placed([f.picture for f in self.held_out_faces(JUDGED_FACES)])
-        camera, psf = self.camera, self.camera.psf()
-        settings = self.config.design
         sums: dict[str, float] = {}
         for one in scene.split(8):
-            frame = camera(one)
-            optics = optics_loss(one, frame, psf, self.objective.fixed_psf, settings.alpha1)
-            heat = heatmap_loss(networks["heat"](frame), self.teacher(one))
-            found = {
-                "objective": design_loss(optics, heat, settings.alpha2),
-                "heatmap": heat,
-                "frame_db": psnr_db((frame - one).square().mean((1, 2, 3))).mean(),
-                "recovered_db": self.objective.recovered_db(one, frame, psf),
-            }
-            for name, value in found.items():
+            for name, value in self._judged(networks["heat"], one).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(one) / len(scene)
-        score = sums["objective"] + settings.adversary * sums["recovered_db"] / _DB_PER_UNIT
-        return {**sums, **landmark_error(self, networks["heat"], camera), "score": score}
+        settings = self.config.design
+        score = sums.get("objective", settings.alpha2 * sums["heatmap"])
+        score += settings.adversary * sums.get("recovered_db", 0.0) / _DB_PER_UNIT
+        return {**sums, **landmark_error(self, networks["heat"], self.camera), "score": score}
+
+    def _judged(self, heat: nn.Module, scene: Tensor) -> dict[str, Tensor]:
+        settings, frame = self.config.design, self.camera(scene)
+        found = {
+            "heatmap": heatmap_loss(heat(frame), self.teacher(scene)),
+            "frame_db": psnr_db((frame - scene).square().mean((1, 2, 3))).mean(),
+        }
+        if self.objective.learns_optics:
+            psf, fixed = self.camera.psf(), self.objective.fixed_psf
+            optics = optics_loss(scene, frame, psf, fixed, settings.alpha1)
+            found["objective"] = design_loss(optics, found["heatmap"], settings.alpha2)
+            found["recovered_db"] = self.objective.recovered_db(scene, frame, psf)
+        return found
 
     def sheet(self, networks: Mapping[str, nn.Module]) -> np.ndarray:
         """Return scene (unless sensitive), frame and heatmaps, one below another."""

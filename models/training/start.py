@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
 from models.camera import WhyNot
-from models.data import FolderFaces, open_folder, open_pairs
+from models.data import FaceSource, open_folder, open_pairs
 from models.training.config import RunConfig
 from models.training.finetune import FinetuneTask
 from models.training.generator import FacesTask
@@ -18,6 +19,9 @@ from models.training.sources import Trained, open_trained
 from models.training.task import Task
 from models.training.world import World
 
+if TYPE_CHECKING:
+    from camera_rig.recording.prepared import PreparedSet
+
 
 def build_task(
     config: RunConfig,
@@ -25,19 +29,22 @@ def build_task(
     *,
     why_not: WhyNot | None = None,
     start: Coefficients | None = None,
+    prepared: PreparedSet | None = None,
 ) -> Task:
     """Return the task of a configuration with its data opened.
 
     Args:
         config: The run.
         world: The processes.
+        prepared: Opened set of recorded pairs, for fine-tuning; None reads
+            ``data.folder``.
         why_not: Mirror limits, for Stage I.
         start: Coefficients to start Stage I from; None starts from a perfect lens.
 
     Raises:
         ConfigError: Data or an earlier stage is missing or does not fit.
     """
-    faces, held_out = _open_faces(config)
+    faces, held_out = _open_faces(config, prepared)
     if config.stage == "heatmap":
         return HeatmapTask(config, faces, held_out, world)
     if config.stage == "design":
@@ -66,14 +73,19 @@ def train(
     report: Report | None = None,
     why_not: WhyNot | None = None,
     start: Coefficients | None = None,
+    prepared: PreparedSet | None = None,
 ) -> RunSummary:
     """Run a configuration in a folder, from its newest checkpoint if it has one."""
-    task = build_task(config, world, why_not=why_not, start=start)
+    task = build_task(config, world, why_not=why_not, start=start, prepared=prepared)
     return Trainer(task, folder, report).run()
 
 
-def _open_faces(config: RunConfig) -> tuple[FolderFaces, FolderFaces]:
+def _open_faces(config: RunConfig, prepared: PreparedSet | None) -> tuple[FaceSource, FaceSource]:
     data, size = config.data, config.sizes.size_px
+    if prepared is not None:
+        from models.prepared import open_prepared  # recording is not needed to train on folders
+
+        return open_prepared(prepared, size)
     if config.stage == "finetune":
         whole = open_pairs(data.folder, size, sensitive=data.sensitive)
     else:

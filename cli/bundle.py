@@ -1,0 +1,126 @@
+"""``rig bundle``: make, look at, verify and export trained systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli._common import JsonOption, emit, make_app
+
+app = make_app("Trained systems as files: make, look at, verify, export.")
+
+FolderArgument = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
+
+
+@app.command()
+def make(
+    run: Annotated[Path, typer.Argument(help="Run folder of `rig train` or `rig finetune`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.")],
+    name: Annotated[str, typer.Option(help="Name for people.")],
+    data: Annotated[str, typer.Option(help="What it was trained on, in words.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "Apache-2.0",
+    people: Annotated[bool, typer.Option(help="Real people are in the training data.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="Allowed use; repeat.")] = None,
+    calibration: Annotated[list[str] | None, typer.Option(help="Calibration id; repeat.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of a run: weights, card, coefficients, hashes.
+
+    Example: rig bundle make runs/faces --out bundles/mine --name mine --data "200 heads"
+    """
+    import datetime as dt
+
+    from models.runtime.bundle import CardText, write_bundle
+    from models.training.sources import open_trained
+
+    text = CardText(
+        name=name,
+        data=data,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        licence=licence,
+        people=people,
+        scopes=tuple(scope or ()),
+        calibrations=tuple(calibration or ()),
+    )
+    card = write_bundle(open_trained(run), out, text, _last_figures(run))
+    emit(card, as_json, lambda: typer.echo(f"{out}: made, optics {card.optics_id}"))
+
+
+@app.command()
+def info(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """Tell what a bundle is, for which optics, and how good.
+
+    Example: rig bundle info bundles/default
+    """
+    from models.runtime.bundle import read_card
+
+    card = read_card(folder)
+
+    def render() -> None:
+        for key in ("name", "created", "licence", "data", "people", "scopes", "calibrations"):
+            typer.echo(f"{key:<13} {getattr(card, key)}")
+        typer.echo(f"{'networks':<13} {card.sizes.name}, {card.sizes.size_px} px, {card.layout}")
+        typer.echo(f"{'optics':<13} {card.optics_id}")
+        for name, value in card.metrics.items():
+            typer.echo(f"  {name:<28} {value:.4g}")
+
+    emit(card, as_json, render)
+
+
+@app.command()
+def verify(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """Check every file against the card, and that weights and optics belong together.
+
+    Example: rig bundle verify bundles/default
+    """
+    from models.runtime.bundle import open_bundle
+
+    card = open_bundle(folder).card
+    data = {"ok": True, "files": card.files, "optics_id": card.optics_id}
+    emit(data, as_json, lambda: typer.echo(f"{folder}: {len(card.files)} files as written"))
+
+
+@app.command()
+def export(
+    folder: FolderArgument,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder of privacy frames: also makes an int8 form, ranges from them."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export the painter as ONNX, judge every engine by the parity gate, choose one.
+
+    Example: rig bundle export bundles/default
+    """
+    from models.runtime.export import export_bundle
+
+    report = export_bundle(folder, calibrate)
+
+    def render() -> None:
+        for result in report.results:
+            verdict = "passed" if result.passed else "FAILED"
+            typer.echo(
+                f"{result.engine:<20} {verdict}: faces {result.faces_worst:.2g}, heatmaps "
+                f"{result.maps_worst:.2g} at worst, peaks {result.peaks_px:.2f} px, "
+                f"{result.faces_db:.1f} dB"
+            )
+        typer.echo(f"engine: {report.chosen}; written: {', '.join(report.files)}")
+
+    emit(report, as_json, render)
+
+
+def _last_figures(run: Path) -> dict[str, float]:
+    """The last held-out figures of a run, named so that nobody takes them for people's."""
+    import json
+
+    file = run / "metrics.jsonl"
+    if not file.exists():
+        return {}
+    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    judged = [line for line in lines if "held-out/score" in line]
+    if not judged:
+        return {}
+    return {f"{k} (training's own split)": v for k, v in judged[-1].items() if "/" in k}
