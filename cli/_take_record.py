@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli._common import console, emit, opened
+from cli._common import console, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,23 +40,25 @@ class Request:
     dry_run: bool
     interactive: bool
     as_json: bool
+    virtual_time: bool = False
 
 
 def run(request: Request) -> None:
     """Carry the request out; exits with a code of its own when frames were dropped."""
+    from camera_rig.clock import ManualClock
     from camera_rig.config import load_config
+    from camera_rig.errors import ConfigError, PrivacyError
     from camera_rig.recording.clockmodel import ClockModel
     from camera_rig.recording.consent import permit_recording
     from camera_rig.recording.recorder import Recorder
     from camera_rig.recording.store import DataStore
+    from camera_rig.rig import Rig
 
     config = load_config(request.config)
     store = DataStore.of(config.storage)
     plan = _plan(request, config.storage.fsync_s, config.storage.min_free_gb)
     simulated = request.simulated and config.simulated
     if request.simulated and not config.simulated:
-        from camera_rig.errors import PrivacyError
-
         raise PrivacyError(
             f"rig {config.name!r} has real devices", hint="leave --simulated away, file a consent"
         )
@@ -63,7 +66,12 @@ def run(request: Request) -> None:
     permit = permit_recording(request.subject, store.keys, store.consents, simulated=simulated)
     series = _series(request)
     model = ClockModel.load(request.sync_file) if request.sync_file else None
-    with opened(request.config) as rig:
+    clock = None
+    if request.virtual_time:
+        if not config.simulated:
+            raise ConfigError("real cameras keep real time", hint="leave --virtual-time away")
+        clock = ManualClock(wall_start_ns=time.time_ns())
+    with Rig.open(config, clock=clock) as rig:
         cameras = {"privacy": rig.privacy, "side": rig.side}
         light = rig.light if plan.trigger == "light" else None
         with Recorder(cameras, rig.clock, plan, clock_model=model, light=light) as recorder:
@@ -272,8 +280,7 @@ def _screen(
     if not screen.is_terminal or request.as_json:
         if prompt and not request.as_json:
             typer.echo(f"{title}: {prompt}", err=True)
-        with nullcontext():
-            yield lambda status, countdown_s: None
+        yield lambda status, countdown_s: None
         return
     from rich.live import Live
 

@@ -39,6 +39,10 @@ def record(
         Path | None, typer.Option(help="YAML file with further settings (docs/recording.md).")
     ] = None,
     sync: Annotated[Path | None, typer.Option(help="Clock model of `rig calibrate sync`.")] = None,
+    virtual_time: Annotated[
+        bool,
+        typer.Option("--virtual-time", help="Twin only: its time waits for a slow computer."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, bytes and keys; record nothing.")
     ] = False,
@@ -66,6 +70,7 @@ def record(
             dry_run=dry_run,
             interactive=sys.stdin.isatty() and not yes and not as_json,
             as_json=as_json,
+            virtual_time=virtual_time,
         )
     )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from camera_rig.contracts import Camera, Clock, Frame
 from camera_rig.errors import RigError, RigTimeoutError
+from camera_rig.recording._lockstep import Lockstep
 
 __all__ = ["CameraWorker", "FrameSink", "SourceRate"]
 
@@ -48,6 +49,7 @@ class CameraWorker:
         timeout_s: A stall is told after this, s.
         stall_limit_s: A longer stall ends the worker, s.
         listen: Sees every frame, also between takes (the clock estimate).
+        lockstep: Orders the workers where the clock is moved by hand.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class CameraWorker:
         timeout_s: float,
         stall_limit_s: float,
         listen: Callable[[str, Frame, int], None],
+        lockstep: Lockstep | None = None,
     ) -> None:
         self.role, self.camera = role, camera
         self._clock, self._timeout_s, self._stall_limit_s = clock, timeout_s, stall_limit_s
-        self._listen = listen
+        self._listen, self._lockstep = listen, lockstep
         self._stop = threading.Event()
         self._seen = threading.Event()
         self._recent: deque[tuple[int, int]] = deque(maxlen=90)
@@ -107,13 +110,15 @@ class CameraWorker:
             if self.sink is not None:
                 self.sink.lost(self.role, error)
         finally:
+            if self._lockstep is not None:
+                self._lockstep.leave(self.role)
             self._seen.set()
 
     def _stream(self) -> None:
         last_ns = self._clock.now_ns()
         while not self._stop.is_set():
             try:
-                frame = self.camera.next_frame(self._timeout_s)
+                frame = self._next()
             except RigTimeoutError as error:
                 silent_s = (self._clock.now_ns() - last_ns) * 1e-9
                 if self.sink is not None:
@@ -130,6 +135,15 @@ class CameraWorker:
             sink = self.sink
             if sink is not None:
                 sink.frame(self.role, frame, received_ns)
+
+    def _next(self) -> Frame:
+        if self._lockstep is None:
+            return self.camera.next_frame(self._timeout_s)
+        self._lockstep.wait_turn(self.role, self._stop)
+        try:
+            return self.camera.next_frame(self._timeout_s)
+        finally:
+            self._lockstep.went(self.role, self._clock.now_ns())
 
 
 def _lost(role: str, silent_s: float) -> RigError:

@@ -198,4 +198,7 @@ def _fit(points: list[tuple[int, int]]) -> _Line:
     spread = float(np.sqrt(np.sum(residual**2) / (len(points) - 2)))
     slope_error = spread / max(float(np.sqrt(np.sum((x - x.mean()) ** 2))), 1e-9)
     error = spread / math.sqrt(len(points))
+    # A crystal is good to tens of ppm: what a short stretch seems to say is weighed by that.
+    weight = _SLOPE_PRIOR_PPM**2 / (_SLOPE_PRIOR_PPM**2 + slope_error**2)
+    slope, slope_error = slope * weight, slope_error * math.sqrt(weight)
     return _Line(reference_ns, base + float(at_zero), float(slope), error, slope_error)

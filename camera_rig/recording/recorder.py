@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +20,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import camera_rig
+from camera_rig.clock import ManualClock
 from camera_rig.contracts import Camera, Clock, Frame, Light
 from camera_rig.errors import RigError, StateError
 from camera_rig.interrupt import SafeInterrupt
 from camera_rig.recording._files import canonical_json
+from camera_rig.recording._lockstep import Lockstep
 from camera_rig.recording._queue import QueueDepth
 from camera_rig.recording._session import TakeSession
 from camera_rig.recording._trigger import Trigger
@@ -175,11 +178,13 @@ class Recorder:
         self._workers: dict[str, CameraWorker] = {}
         self._session: TakeSession | None = None
         self._trigger = Trigger.for_plan(plan, light, clock)
+        self._lockstep = Lockstep(cameras) if isinstance(clock, ManualClock) else None
         self._begin_ns = 0
+        self._idle = threading.Event()
         self.phase = Phase.IDLE
 
     def __enter__(self) -> Self:
-        """Start both cameras."""
+        """Start both cameras. With a manual clock they take turns, and time waits for them."""
         forbid_core_dumps()
         for role, camera in self._cameras.items():
             self._workers[role] = CameraWorker(
@@ -189,6 +194,7 @@ class Recorder:
                 timeout_s=self.plan.frame_timeout_s,
                 stall_limit_s=self.plan.stall_limit_s,
                 listen=self._listen,
+                lockstep=self._lockstep,
             )
         for worker in self._workers.values():
             worker.start()
@@ -234,8 +240,9 @@ class Recorder:
         Raises:
             RigError: A camera did not start or gave nothing.
         """
-        for worker in self._workers.values():
-            worker.wait_first(max(10.0, self.plan.stall_limit_s))
+        with self._running():
+            for worker in self._workers.values():
+                worker.wait_first(max(10.0, self.plan.stall_limit_s))
         self.wait(self.plan.warm_up_s)
         return self.rates
 
@@ -248,11 +255,15 @@ class Recorder:
             RigError: A camera was lost.
         """
         end_ns = self._clock.now_ns() + round(seconds * 1e9)
-        while (left_s := (end_ns - self._clock.now_ns()) * 1e-9) > 0:
-            self._check_workers()
-            if on_status is not None:
-                on_status(self.status(), left_s)
-            self._clock.sleep(min(0.1, left_s))
+        with self._running():
+            while (left_s := (end_ns - self._clock.now_ns()) * 1e-9) > 0:
+                self._check_workers()
+                if on_status is not None:
+                    on_status(self.status(), left_s)
+                if self._lockstep is None:
+                    self._clock.sleep(min(0.1, left_s))
+                else:
+                    self._idle.wait(0.005)  # the cameras move this clock, nobody else
         self._check_workers()
 
     def record(
@@ -288,9 +299,10 @@ class Recorder:
                     if worker.error is not None:  # it died before it could tell the session
                         session.lost(worker.role, worker.error)
                 self.phase = Phase.RECORDING
-                while not session.join(0.1):
-                    if on_status is not None:
-                        on_status(self.status())
+                with self._running():
+                    while not session.join(0.1):
+                        if on_status is not None:
+                            on_status(self.status())
         finally:
             for worker in self._workers.values():
                 worker.sink = None
@@ -387,6 +399,17 @@ class Recorder:
             series=context.series,
             prompt=context.prompt,
         )
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Let hand-clocked cameras run for the length of a block; others always do."""
+        if self._lockstep is not None:
+            self._lockstep.open()
+        try:
+            yield
+        finally:
+            if self._lockstep is not None:
+                self._lockstep.shut()
 
     def _listen(self, role: str, frame: Frame, received_ns: int) -> None:
         with self._lock:
