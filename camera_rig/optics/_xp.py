@@ -98,17 +98,17 @@ class Backend:
         return _scipy_fft().fft(array, axis=axis, workers=FFT_WORKERS, overwrite_x=True)
 
     def ifft(self, array: Array, length: int, axis: int) -> Array:
-        """Return the inverse transform along ``axis``."""
+        """Return the inverse transform along ``axis``; a numpy array is used up."""
         if self.torch:
             return self.xp.fft.ifft(array, n=length, dim=axis)
-        return _scipy_fft().ifft(array, n=length, axis=axis, workers=FFT_WORKERS)
+        return _scipy_fft().ifft(array, n=length, axis=axis, workers=FFT_WORKERS, overwrite_x=True)
 
     def adjoint_fft(self, array: Array, length: int, low: int, keep: int, axis: int) -> Array:
-        """Return the adjoint of "pad to length, transform, cut from ``low``".
+        """Return the adjoint of "pad to ``length``, transform, cut a window from ``low``".
 
-        The cut part is put back at the origin instead of at ``low``; the missing
-        shift is a phase that the caller's real products would keep, so it is
-        applied here. ``keep`` samples are returned.
+        Putting the window back at 0 instead of at ``low`` saves a copy; the phase
+        that this leaves is undone at the end. ``array`` is used up; ``keep`` samples
+        are returned.
         """
         spread = self.ifft(array, length, axis)
         picked = spread[..., :keep] if axis == -1 else spread[..., :keep, :]

@@ -83,12 +83,7 @@ class Coefficients:
         _check_wavelength(self.wavelength_nm, self.unit)
         checked = {zernike.check_mode(k): _finite(k, v) for k, v in self.values.items()}
         if self.unit is Unit.STROKE_FRACTION:
-            for mode, value in checked.items():
-                if abs(value) > 1.0:
-                    raise ConfigError(
-                        f"stroke fraction {value:g} of mode {mode} is outside -1 … 1",
-                        hint="a share of the stroke cannot exceed 1; is the unit waves_rms?",
-                    )
+            checked = {mode: _share(mode, value) for mode, value in checked.items()}
         by_osa = sorted(checked, key=lambda mode: zernike.from_mode(Order.OSA, mode))
         frozen = MappingProxyType({mode: checked[mode] for mode in by_osa})
         object.__setattr__(self, "values", frozen)
@@ -287,3 +282,13 @@ def _finite(mode: Mode, value: float) -> float:
     if not math.isfinite(number):
         raise ConfigError(f"coefficient of mode {mode} is {value!r}", hint="give a finite number")
     return number
+
+
+def _share(mode: Mode, value: float) -> float:
+    """Return a stroke fraction within -1 … 1, forgiving a conversion's last digit."""
+    if abs(value) > 1.0 + 1e-12:
+        raise ConfigError(
+            f"stroke fraction {value:g} of mode {mode} is outside -1 … 1",
+            hint="a share of the stroke cannot exceed 1; is the unit waves_rms?",
+        )
+    return min(max(value, -1.0), 1.0)

@@ -177,3 +177,12 @@ def test_an_array_never_drops_a_mode(published: Coefficients) -> None:
     with pytest.raises(ConfigError, match="would be dropped"):
         published.array([(2, 0)])
     assert published.array(modes(Order.NOLL, 1, 21))[3] == -0.83
+
+
+def test_a_full_stroke_survives_the_rounding_of_a_conversion() -> None:
+    full = Coefficients({(9, 1): 1.0}, "stroke_fraction")
+    stroke = {(9, 1): 1.4}
+    for wavelength_nm in range(300, 1100, 7):
+        there = full.to(unit="rad_rms", wavelength_nm=wavelength_nm, strokes_um=stroke)
+        back = there.to(unit="stroke_fraction", strokes_um=stroke)
+        assert abs(back.values[9, 1]) <= 1.0
