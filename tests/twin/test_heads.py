@@ -85,6 +85,18 @@ def test_landmarks_lie_on_the_parts_they_name(scene: HeadScene) -> None:
         assert all(near[i] & {Part.EYE, Part.BROW, Part.SKIN} for i in range(36, 48))
 
 
+def test_compiled_numbers_are_those_of_the_enums() -> None:
+    from camera_rig.twin.head import shading
+    from camera_rig.twin.head.model import Material
+
+    for name in ("NECK", "SOCKET", "MOUTH", "EYE", "TEETH", "HAIR", "BROW"):
+        assert getattr(shading, name) == Material[name]
+    for part in Part:
+        if part:
+            assert getattr(shading, f"PART_{part.name}") == part
+    assert len(Part) == shading.PARTS
+
+
 def test_open_mouth_shows_its_inside_and_shut_eyes_no_eyeball() -> None:
     from camera_rig.twin.head.render import HeadRenderer
     from camera_rig.twin.head.studio import Studio
@@ -101,7 +113,7 @@ def test_open_mouth_shows_its_inside_and_shut_eyes_no_eyeball() -> None:
     assert count((Part.EYE,), eyeBlinkLeft=1.0, eyeBlinkRight=1.0) < 5
 
 
-def test_turning_right_moves_the_nose_right(scene: HeadScene) -> None:
+def test_turning_right_moves_the_nose_right() -> None:
     from camera_rig.twin.head.render import HeadRenderer
     from camera_rig.twin.head.studio import Studio
 

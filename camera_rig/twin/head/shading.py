@@ -67,8 +67,10 @@ def _column(vertex: Floats, tri: Ints, t: Scalar, share: Floats, k: Scalar) -> S
 @compiled
 def _row(vertex: Floats, tri: Ints, t: Scalar, share: Floats, f: Floats) -> None:
     """Write the interpolated vertex row, with a unit normal."""
-    for k in range(Z, COLUMNS):
-        f[k] = _column(vertex, tri, t, share, k)
+    a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+    w0, w1, w2 = share[0], share[1], share[2]
+    for k in range(COLUMNS):
+        f[k] = w0 * vertex[a, k] + w1 * vertex[b, k] + w2 * vertex[c, k]
     inv = F(1) / (np.sqrt(f[NX] * f[NX] + f[NY] * f[NY] + f[NZ] * f[NZ]) + F(1e-9))
     f[NX] *= inv
     f[NY] *= inv
@@ -197,7 +199,6 @@ def shade(
                 py = F(sy) + F(0.5) if alone else cy
                 _place(vertex, tri, t, px, py, share)
                 _row(vertex, tri, t, share, f)
-                f[X], f[Y] = px, py
                 if kind <= NECK:
                     inside = inside_garment(f, look)
                     if inside > 0:

@@ -37,7 +37,9 @@ class Studio:
         rng = np.random.default_rng([0x57D0, seed])
         side = rng.choice([-1.0, 1.0])
         warmth = rng.normal(0, 0.35)
-        key = _lamp(side * rng.uniform(12, 52), rng.uniform(16, 46), rng.uniform(1.0, 1.5), warmth)
+        key = _lamp(
+            side * rng.uniform(12, 52), rng.uniform(16, 46), rng.uniform(0.85, 1.35), warmth
+        )
         fill = _lamp(
             -side * rng.uniform(30, 70), rng.uniform(0, 25), rng.uniform(0.15, 0.5), -0.5 * warmth
         )
