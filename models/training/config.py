@@ -132,6 +132,26 @@ class DesignConfig(_Frozen):
     heatmap_rate: float = 1e-4
 
 
+class DistilConfig(_Frozen):
+    """A wide teacher's work taught to a small student.
+
+    Args:
+        teacher: Run or bundle of Stage II.
+        faces: Weight of the painted faces' mean absolute difference.
+        features: Weight of their difference in features (eq. 11's form).
+        heatmaps: Weight of the heatmaps of U and U*.
+        style: Weight of the style codes.
+        rate: Learning rate.
+    """
+
+    teacher: str = ""
+    faces: float = 1.0
+    features: float = 1.0
+    heatmaps: float = 10.0
+    style: float = 1.0
+    rate: float = 5e-4
+
+
 class LossWeights(_Frozen):
     """Weights of eq. 13, and of our own terms (0 unless asked for).
 
@@ -200,7 +220,7 @@ class RunConfig(_Frozen):
     """One run.
 
     Args:
-        stage: ``heatmap``, ``design``, ``faces`` or ``finetune``.
+        stage: ``heatmap``, ``design``, ``faces``, ``finetune`` or ``distil``.
         data: Faces.
         seed: Decides weights, order, noise and changes.
         layout: Landmarks: ``ibug68`` or ``wflw98``.
@@ -210,9 +230,10 @@ class RunConfig(_Frozen):
         heatmap: Settings of that stage.
         design: Settings of that stage.
         faces: Settings of Stage II and fine-tuning.
+        distil: Settings of that stage.
     """
 
-    stage: Literal["heatmap", "design", "faces", "finetune"]
+    stage: Literal["heatmap", "design", "faces", "finetune", "distil"]
     data: DataConfig
     seed: int = Field(0, ge=0)
     layout: str = "ibug68"
@@ -222,6 +243,7 @@ class RunConfig(_Frozen):
     heatmap: HeatmapConfig = HeatmapConfig()
     design: DesignConfig = DesignConfig()
     faces: FaceConfig = FaceConfig()
+    distil: DistilConfig = DistilConfig()
 
     @field_validator("sizes", mode="before")
     @classmethod

@@ -132,12 +132,17 @@ def front_end(faces: FaceConfig, trained: Trained, optics: OpticsSpec) -> Privac
         return LowResolutionCamera(optics, faces.low_res)
     if faces.psf_bank:
         return FixedCamera(optics, _bank(faces.psf_bank))
+    if optics != trained.optics:
+        raise ConfigError(
+            f"the run's optics are not those of {trained.origin}",
+            hint="take its optics: copy the section from its run.yaml",
+        )
     table = trained.parts.get("camera", {})
     if "coefficients_um" in table:
-        camera: PrivacyCamera = LearnedCamera(trained.optics, shapes=len(table["coefficients_um"]))
+        camera: PrivacyCamera = LearnedCamera(optics, shapes=len(table["coefficients_um"]))
         trained.into("camera", camera)
     elif "bank" in table:
-        camera = FixedCamera(trained.optics, torch.as_tensor(table["bank"]))
+        camera = FixedCamera(optics, torch.as_tensor(table["bank"]))
     else:
         raise ConfigError(
             f"{trained.origin} has no optic",

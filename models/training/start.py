@@ -10,6 +10,7 @@ from camera_rig.optics import Coefficients
 from models.camera import WhyNot
 from models.data import FaceSource, open_folder, open_pairs
 from models.training.config import RunConfig
+from models.training.distil import DistilTask
 from models.training.finetune import FinetuneTask
 from models.training.generator import FacesTask
 from models.training.heatmap import HeatmapTask
@@ -55,6 +56,9 @@ def build_task(
     if config.stage == "faces":
         design = _needed(config.faces.design, "a design", "rig train --design RUN")
         return FacesTask(config, faces, held_out, world, design=design)
+    if config.stage == "distil":
+        wide = _needed(config.distil.teacher, "a trained teacher", "rig train --teacher RUN")
+        return DistilTask(config, faces, held_out, world, teacher=wide)
     base = _needed(config.faces.start, "a trained bundle", "rig finetune BUNDLE")
     if not config.data.references:
         raise ConfigError(

@@ -284,3 +284,33 @@ def test_faces_learn_one_batch(config_of, tmp_path):
             np.mean([f[f"painter/{term}"] for f in part]) for part in (seen[:3], seen[-3:])
         )
         assert last < 0.8 * first, term
+
+
+def test_a_student_comes_nearer_to_its_teacher(config_of, tmp_path):
+    wide = train(config_of("faces", engine={"steps": 1}), tmp_path / "wide", ALONE).folder
+    sizes = config_of("faces").sizes.model_copy(
+        update={"name": "student", "painter": "student", "width": 8, "student_blocks": 2,
+                "heat_channels": 16, "heat_foldable": True}
+    )  # fmt: skip
+    parts = config_of(
+        "faces", engine={"steps": 20, "validate_every": 10, "checkpoint_every": 20, "ema": 0.0}
+    ).model_dump()
+    parts.update(stage="distil", sizes=sizes.model_dump())
+    parts["distil"] = {"teacher": str(wide), "rate": 5e-3}
+    config = type(config_of("faces")).model_validate(parts)
+    train(config, tmp_path / "s", ALONE)
+    lines = [json.loads(x) for x in (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()]
+    totals = [x["distil/total"] for x in lines if "distil/total" in x]
+    assert np.mean(totals[-3:]) < 0.8 * np.mean(totals[:3])
+    student = open_trained(tmp_path / "s")
+    assert student.sizes.painter == "student" and student.coefficients
+    assert student.coefficients[0].numbers == open_trained(wide).coefficients[0].numbers
+    with pytest.raises(ConfigError, match="style_dim"):
+        other = config.sizes.model_copy(update={"style_dim": 4})
+        train(config.model_copy(update={"sizes": other}), tmp_path / "x", ALONE)
+
+
+def test_optics_must_be_those_of_the_design(config_of, tmp_path):
+    config = config_of("faces", optics={"pixel_um": 5.0})
+    with pytest.raises(ConfigError, match="not those of"):
+        train(config, tmp_path / "r", ALONE)
