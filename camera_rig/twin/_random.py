@@ -24,7 +24,7 @@ def key(seed: int, *names: str | int) -> int:
 
 def mix(state: int, number: int) -> int:
     """Return 64 well-mixed bits of a key and a counter (splitmix64 finaliser)."""
-    z = (state + (number + 1) * 0x9E3779B97F4A7C15) & _MASK
+    z = (int(state) + (int(number) + 1) * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return z ^ (z >> 31)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from camera_rig.twin import _random
 from camera_rig.twin.exposure import Lamp, Rows, cut, row_weights
@@ -17,7 +18,7 @@ from camera_rig.twin.lightpath import Arm, Moment
 from camera_rig.twin.sensor import Exposure, Sensor, SensorOptions
 from camera_rig.twin.timing import FrameTimes, HiddenClock, TimingOptions
 
-__all__ = ["CameraBody", "CameraOptions", "Shot"]
+__all__ = ["CameraBody", "CameraOptions", "Shot", "SideCameraOptions"]
 
 
 class CameraOptions(BaseModel):
@@ -27,6 +28,19 @@ class CameraOptions(BaseModel):
 
     sensor: SensorOptions = SensorOptions()
     timing: TimingOptions = TimingOptions()
+
+
+class SideSensorOptions(SensorOptions):
+    """The side camera's sensor: more light, so a shorter exposure is found at the start."""
+
+    exposure_s: Annotated[float, Field(gt=0)] = 1 / 120
+    iso: int = 160
+
+
+class SideCameraOptions(CameraOptions):
+    """Hidden facts of the side camera."""
+
+    sensor: SideSensorOptions = SideSensorOptions()
 
 
 @dataclass(frozen=True, slots=True)

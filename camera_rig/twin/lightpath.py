@@ -247,8 +247,10 @@ class Arm:
 
     def _disc(self, source: PointSource, source_mm: float, grid: Grid) -> Floats:
         """Draw a pinhole straight on the grid: scene pixels are coarser than a PSF."""
-        whole = np.rint(self._source_px(source, source_mm))
-        x, y = (whole - np.array(grid.origin_px)) / grid.step_px
+        place_px = self._source_px(source, source_mm)
+        if self._resolves_pixels:
+            place_px = np.rint(place_px)
+        x, y = (place_px - np.array(grid.origin_px)) / grid.step_px
         radius = source.diameter_mm / 2 * self.geometry.px_per_mm / grid.step_px
         window = SceneField(height_px=grid.rows, width_px=grid.columns)
         return source.level * disc_coverage(window, (float(x), float(y)), radius)
@@ -256,15 +258,23 @@ class Arm:
     def _source_px(self, source: PointSource, source_mm: float) -> Floats:
         return self.geometry.to_px(np.array([source.x_mm + source_mm, source.y_mm]))
 
+    @property
+    def _resolves_pixels(self) -> bool:
+        """Whether the spot is wider than a pixel, so that a shifted one can be computed."""
+        return self.pupil.oversample == 1
+
     def _aside_um(self, source: PointSource, source_mm: float) -> Floats:
         """Return the tilt that carries a pinhole from its pixel's middle to its true place.
 
         Area shares of a disc smaller than a pixel would smear it by up to half a pixel.
+        An arm whose spot is smaller than a pixel has no use for it: there the shares of
+        the disc are what the pixels see.
         """
-        place = self._source_px(source, source_mm)
-        tilt_um = (place - np.rint(place)) / (2.0 * self.pupil.pixels_per_slope_um)
         um = np.zeros(len(MODES))
-        um[MODES.index((1, 1))], um[MODES.index((1, -1))] = tilt_um[0], -tilt_um[1]
+        if self._resolves_pixels:
+            place_px = self._source_px(source, source_mm)
+            tilt_um = (place_px - np.rint(place_px)) / (2.0 * self.pupil.pixels_per_slope_um)
+            um[MODES.index((1, 1))], um[MODES.index((1, -1))] = tilt_um[0], -tilt_um[1]
         return um
 
 

@@ -20,7 +20,7 @@ from camera_rig.bench import Bench
 from camera_rig.contracts import Clock
 from camera_rig.errors import ConfigError
 from camera_rig.twin import _random
-from camera_rig.twin.cameras import CameraBody, CameraOptions
+from camera_rig.twin.cameras import CameraBody, CameraOptions, SideCameraOptions
 from camera_rig.twin.exposure import Lamp
 from camera_rig.twin.faults import FaultKind, FaultOptions, Faults, JumpingClock, Link, TwinDisk
 from camera_rig.twin.lightpath import (
@@ -32,7 +32,7 @@ from camera_rig.twin.lightpath import (
 )
 from camera_rig.twin.mirror import MODES, MirrorBody, MirrorOptions
 from camera_rig.twin.scene import Radiance, Scene
-from camera_rig.twin.sensor import Sensor, SensorOptions
+from camera_rig.twin.sensor import Sensor
 from camera_rig.twin.stage import StageBody
 from camera_rig.twin.staging import FlatOptions, SceneOptions, Staged, build_scene
 from camera_rig.twin.targets import PointSource
@@ -48,10 +48,6 @@ CLOCK_STEP_S = 2e-9
 
 # Smallest move of the stage that is drawn anew, mm: a hundredth of a pixel.
 _STAGE_STEP_MM = 0.005
-
-
-def _side_camera() -> CameraOptions:
-    return CameraOptions(sensor=SensorOptions(exposure_s=1 / 120, iso=160))
 
 
 class WorldOptions(BaseModel):
@@ -76,7 +72,7 @@ class WorldOptions(BaseModel):
     light_path: LightPathOptions = LightPathOptions()
     mirror: MirrorOptions = MirrorOptions()
     privacy: CameraOptions = CameraOptions()
-    side: CameraOptions = Field(default_factory=_side_camera)
+    side: SideCameraOptions = SideCameraOptions()
     stage_travel_mm: tuple[float, float] = (0.0, 100.0)
     stage_mm_per_s: float = Field(default=20.0, gt=0)
     faults: FaultOptions = FaultOptions()

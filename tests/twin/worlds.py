@@ -50,6 +50,11 @@ class Lab:
 def lab(bench: Bench | None = None, **options: Any) -> Lab:
     """Return a small world; keyword arguments are laid over its options."""
     clock = ManualClock(start_ns=1_000_000_000)
-    base: dict[str, Any] = {"privacy": CAMERA, "side": CAMERA}
+    base: dict[str, Any] = {
+        "privacy": CAMERA,
+        "side": CAMERA,
+        # Fewer pixels are larger: less light fills them.
+        "light_path": {"white_cd_per_m2": 4000.0 * (SMALL[0] / 960) ** 2},
+    }
     settings = WorldOptions.model_validate(merged(base, options))
     return Lab(World(settings, bench or Bench(), clock), clock)
