@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -40,6 +41,8 @@ class PtyLine:
     def __init__(self, hear: Hear, link: Path) -> None:
         self._hear, self._link = hear, link
         self._ends: tuple[int, int] | None = None
+        self._wake: tuple[int, int] | None = None
+        self._listener: threading.Thread | None = None
 
     def plug(self) -> str:
         """Make a new pseudo-terminal behind the link."""
@@ -51,15 +54,24 @@ class PtyLine:
         self._ends = (master, slave)
         self._link.unlink(missing_ok=True)
         self._link.symlink_to(os.ttyname(slave))
-        threading.Thread(target=self._listen, args=(master,), daemon=True).start()
+        self._wake = os.pipe()
+        self._listener = threading.Thread(
+            target=self._listen, args=(master, self._wake[0]), daemon=True
+        )
+        self._listener.start()
         return str(self._link)
 
     def unplug(self) -> None:
         """Close both ends; the host sees a hang-up."""
-        ends, self._ends = self._ends, None
+        if self._ends is None or self._wake is None or self._listener is None:
+            return
+        # A terminal stays alive while somebody reads it: end the reader first.
+        os.write(self._wake[1], b"x")
+        self._listener.join()
         self._link.unlink(missing_ok=True)
-        for end in ends or ():
+        for end in (*self._ends, *self._wake):
             os.close(end)
+        self._ends = self._wake = self._listener = None
 
     def send(self, data: bytes) -> None:
         """Send bytes to the host."""
@@ -67,10 +79,10 @@ class PtyLine:
             with contextlib.suppress(OSError):
                 os.write(self._ends[0], data)
 
-    def _listen(self, master: int) -> None:
-        with contextlib.suppress(OSError):  # unplugged
-            while data := os.read(master, 4096):
-                self._hear(data)
+    def _listen(self, master: int, wake: int) -> None:
+        while wake not in (ready := select.select([master, wake], [], [])[0]):
+            if master in ready:
+                self._hear(os.read(master, 4096))
 
 
 class TcpLine:
