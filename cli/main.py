@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from cli import config, data, doctor, take
+from cli import (
+    bundle,
+    camera,
+    config,
+    data,
+    design,
+    doctor,
+    finetune,
+    light,
+    mirror,
+    peer,
+    serve,
+    stage,
+    take,
+    train,
+)
 from cli._common import ErrorDoor
 
 app = typer.Typer(
@@ -19,10 +34,22 @@ app = typer.Typer(
     "Example: rig doctor --config simulated",
 )
 
-app.command("doctor")(doctor.doctor)
-app.add_typer(config.app, name="config")
-app.add_typer(take.app, name="take")
-app.add_typer(data.app, name="data")
+_RIG, _PEOPLE, _LEARN, _HELP = "The instrument", "People", "Learning", "Without a lab, across hosts"
+
+app.command("doctor", rich_help_panel=_RIG)(doctor.doctor)
+app.add_typer(config.app, name="config", rich_help_panel=_RIG)
+app.add_typer(mirror.app, name="mirror", rich_help_panel=_RIG)
+app.add_typer(camera.app, name="camera", rich_help_panel=_RIG)
+app.add_typer(stage.app, name="stage", rich_help_panel=_RIG)
+app.add_typer(light.app, name="light", rich_help_panel=_RIG)
+app.add_typer(take.app, name="take", rich_help_panel=_PEOPLE)
+app.add_typer(data.app, name="data", rich_help_panel=_PEOPLE)
+app.command("design", rich_help_panel=_LEARN)(design.design)
+app.command("train", rich_help_panel=_LEARN)(train.train)
+app.command("finetune", rich_help_panel=_LEARN)(finetune.finetune)
+app.add_typer(bundle.app, name="bundle", rich_help_panel=_LEARN)
+app.add_typer(serve.app, name="serve", rich_help_panel=_HELP)
+app.add_typer(peer.app, name="peer", rich_help_panel=_HELP)
 
 
 def _version(value: bool) -> None:
