@@ -82,7 +82,7 @@ class PeerProcess:
         try:
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: we closed it ourselves
             raise ConnectError("the emulated device is gone", hint="start it again") from error
         return self._answer()
 
