@@ -147,7 +147,7 @@ class Trainer:
         with ExitStack() as stack:
             ahead = _ReadAhead(self, stack)
             while self.step < self.engine.steps:
-                figures = self._update(ahead.chunks(self.step))
+                figures = self.update(ahead.chunks(self.step))
                 self.step += 1
                 if self._after(figures):
                     reason = "early"
@@ -165,7 +165,8 @@ class Trainer:
         """Return the places of every chunk of a step, for this process."""
         return [self.positions(step, chunk) for chunk in range(self._chunks)]
 
-    def _update(self, chunks: Sequence[Batch]) -> dict[str, float]:
+    def update(self, chunks: Sequence[Batch]) -> dict[str, float]:
+        """Update every group once from the chunks of one step; return the figures."""
         figures: dict[str, float] = {}
         batches = [{k: self._placed(v) for k, v in batch.items()} for batch in chunks]
         for group, wrapped in zip(self.groups, self._wrapped, strict=True):
