@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +88,14 @@ class Catalog:
     def put(self, take: Take) -> TakeRow:
         """Add or replace a take's row."""
         row = TakeRow.of(take)
-        with self._open() as db:
-            self._insert(db, row)
+        self.put_rows([row])
         return row
+
+    def put_rows(self, rows: Iterable[TakeRow]) -> None:
+        """Add or replace rows, all or none."""
+        with self._open() as db:
+            for row in rows:
+                self._insert(db, row)
 
     def remove(self, take: str) -> None:
         """Take a row out."""
@@ -127,9 +132,7 @@ class Catalog:
                 problems.append(f"{folder.name}: {error.message}")
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        with self._open() as db:
-            for row in rows:
-                self._insert(db, row)
+        self.put_rows(rows)
         return len(rows), problems
 
     @contextmanager

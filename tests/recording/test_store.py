@@ -194,8 +194,7 @@ def test_a_series_goes_on_with_what_is_missing(store: DataStore, tmp_path: Path)
     for number, state in ((1, row.state), (2, "camera lost")):
         facts = {name: getattr(row, name) for name in TakeRow.__slots__}
         facts |= {"take": f"t{number}", "series": "s", "number": number, "state": state}
-        with store.catalog._open() as db:
-            store.catalog._insert(db, TakeRow(**facts))
+        store.catalog.put_rows([TakeRow(**facts)])
     assert series.missing(store.catalog) == [2, 3]
     assert len(read_prompts(None)) == 17
     prompts.write_text("# nothing\n")
