@@ -9,6 +9,9 @@ import numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# No kernel meets a NaN or an infinity: empty depth is a large negative number.
+_OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
+
 Scalar = Any
 """A number inside a compiled function: the compiler settles its type, not the checker."""
 
@@ -20,7 +23,14 @@ def compiled(function: _F) -> _F:
     compiled function of another file that it calls does: after such an edit, delete the
     ``*.nbi`` and ``*.nbc`` files beside the module.
     """
-    # No kernel meets a NaN or an infinity: empty depth is a large negative number.
-    options = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
-    result: _F = numba.njit(**options)(function)
+    result: _F = numba.njit(**_OPTIONS)(function)
+    return result
+
+
+def inlined(function: _F) -> _F:
+    """Compile a function that compiled ones call per pixel, into the caller itself.
+
+    A call would cost more than most of them: arrays are passed by nine numbers each.
+    """
+    result: _F = numba.njit(forceinline=True, **_OPTIONS)(function)
     return result

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camera_rig.twin.head._compiled import Scalar, compiled
+from camera_rig.twin.head._compiled import Scalar, inlined
 from camera_rig.twin.head.assets import Floats
 from camera_rig.twin.head.raster import Bytes
 
@@ -30,7 +30,7 @@ _BYTE = F(1 / 255)
 _QUARTER_PI = F(1 / (4 * np.pi))
 
 
-@compiled
+@inlined
 def look_up(picture: Bytes, u: Scalar, v: Scalar, k: Scalar) -> Scalar:
     """Bilinear look-up of channel k, 0 to 1."""
     height, width = picture.shape[0], picture.shape[1]
@@ -43,7 +43,7 @@ def look_up(picture: Bytes, u: Scalar, v: Scalar, k: Scalar) -> Scalar:
     return (top + (low - top) * fy) * _BYTE
 
 
-@compiled
+@inlined
 def _fetch(picture: Bytes, u: Scalar, v: Scalar, values: Floats) -> None:
     """Bilinear look-up of as many channels as there are values, 0 to 1."""
     height, width = picture.shape[0], picture.shape[1]
@@ -64,7 +64,7 @@ def _fetch(picture: Bytes, u: Scalar, v: Scalar, values: Floats) -> None:
         )
 
 
-@compiled
+@inlined
 def _lit(shadow: Floats, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
     """Share of the key light that arrives, 0 to 1, from the blurred exponential map."""
     size = shadow.shape[0]
@@ -78,14 +78,14 @@ def _lit(shadow: Floats, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
     return min(F(1), (top + (low - top) * fy) * np.exp(SHADOW_SHARPNESS * z))
 
 
-@compiled
+@inlined
 def _wrapped(n_dot_l: Scalar, wrap: Scalar) -> Scalar:
     """Diffuse light that reaches past the edge of the lit side, by as much as wrap."""
     inv = F(1) / (F(1) + wrap)
     return max((n_dot_l + wrap) * inv * inv, F(0))
 
 
-@compiled
+@inlined
 def _glint(n_dot_h: Scalar, roughness: Scalar) -> Scalar:
     """GGX distribution of facets, over four."""
     a2 = roughness * roughness * roughness * roughness
@@ -93,13 +93,13 @@ def _glint(n_dot_h: Scalar, roughness: Scalar) -> Scalar:
     return a2 * _QUARTER_PI / (d * d)
 
 
-@compiled
+@inlined
 def _sky(ambient: Floats, nx: Scalar, ny: Scalar, nz: Scalar, c: Scalar) -> Scalar:
     light = ambient[0, c] + ambient[1, c] * nx + ambient[2, c] * ny + ambient[3, c] * nz
     return max(light, F(0))
 
 
-@compiled
+@inlined
 def shade_skin(
     f: Floats, up: Floats, view: Floats, lights: Floats, ambient: Floats, shadow: Floats,
     base: Bytes, atlas: Bytes, values: Floats, albedo: Floats, out: Floats,
@@ -129,6 +129,8 @@ def shade_skin(
         arrives = lit if lights[i, 6] > 0 else ao
         smooth = nx * lx + ny * ly + nz * lz
         rough = mx * lx + my * ly + mz * lz
+        if max(smooth, rough) < F(-0.6):
+            continue  # a lamp behind: no wrapped light reaches so far round
         # Red light wanders below the skin: softer edge, less relief, warmer shadow border.
         spread = F(0.30) + F(0.3) * thin
         bleed = F(0.65) * arrives + F(0.35) * np.sqrt(arrives)
@@ -158,7 +160,7 @@ def shade_skin(
     return lips
 
 
-@compiled
+@inlined
 def inside_garment(f: Floats, look: Floats) -> Scalar:
     """Distance in dm from the collar into the garment; negative on bare skin."""
     height = TOP_DM - f[T] * (TOP_DM - BOTTOM_DM)
@@ -170,7 +172,7 @@ def inside_garment(f: Floats, look: Floats) -> Scalar:
     return max(inside, F(5.25) - height)
 
 
-@compiled
+@inlined
 def shade_cloth(
     f: Floats, view: Floats, lights: Floats, ambient: Floats, shadow: Floats,
     atlas: Bytes, look: Floats, inside: Scalar, out: Floats,
@@ -182,21 +184,25 @@ def shade_cloth(
     tone = (F(1) + F(0.25) * grain) * (F(0.65) + F(0.35) * edge)
     if inside < F(0.13):
         tone *= F(0.86) + F(0.07) * np.sin(f[S] * F(700)) + F(0.08) * min(inside * F(8), F(1))
-    if np.sin(f[T] * look[8]) > look[9] and look[8] > 0:
+    if look[8] > 0 and np.sin(f[T] * look[8]) > look[9]:
         tone *= look[10]
     lit = _lit(shadow, f[LX], f[LY], f[LZ])
     away = F(1) - max(nx * view[0] + ny * view[1] + nz * view[2], F(0))
     fuzz = F(1) + F(0.3) * away * away * away
+    red, green, blue = F(0), F(0), F(0)
+    for i in range(lights.shape[0]):
+        n_dot_l = nx * lights[i, 0] + ny * lights[i, 1] + nz * lights[i, 2]
+        light = _wrapped(n_dot_l, F(0.15)) * (lit if lights[i, 6] > 0 else f[AO])
+        red += lights[i, 3] * light
+        green += lights[i, 4] * light
+        blue += lights[i, 5] * light
+    out[0], out[1], out[2] = red, green, blue
     for c in range(3):
-        light = _sky(ambient, nx, ny, nz, c) * f[AO]
-        for i in range(lights.shape[0]):
-            n_dot_l = nx * lights[i, 0] + ny * lights[i, 1] + nz * lights[i, 2]
-            arrives = lit if lights[i, 6] > 0 else f[AO]
-            light += lights[i, 3 + c] * arrives * _wrapped(n_dot_l, F(0.15))
+        light = out[c] + _sky(ambient, nx, ny, nz, c) * f[AO]
         out[c] = look[c] * tone * light * fuzz
 
 
-@compiled
+@inlined
 def shade_eye(
     f: Floats, view: Floats, lights: Floats, ambient: Floats, shadow: Floats,
     iris: Bytes, lids: Floats, out: Floats,
@@ -229,7 +235,7 @@ def shade_eye(
         out[c] = albedo * albedo * out[c] * shade_of_lids * F(0.75) + shine
 
 
-@compiled
+@inlined
 def shade_teeth(
     f: Floats, lights: Floats, ambient: Floats, shadow: Floats, teeth: Bytes, mouth: Floats,
     out: Floats,
@@ -247,7 +253,7 @@ def shade_teeth(
         out[c] = albedo * albedo * light * inside * inside * mouth[1]
 
 
-@compiled
+@inlined
 def shade_inner(
     f: Floats, lights: Floats, ambient: Floats, colour: Floats, front_z: Scalar, out: Floats
 ) -> None:
@@ -261,7 +267,7 @@ def shade_inner(
         out[c] = colour[c] * light * inside
 
 
-@compiled
+@inlined
 def shade_strand(
     f: Floats, up: Floats, view: Floats, lights: Floats, ambient: Floats, shadow: Floats,
     tone: Scalar, rgb: Floats, out: Floats,

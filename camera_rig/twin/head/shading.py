@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camera_rig.twin.head._compiled import Scalar, compiled
+from camera_rig.twin.head._compiled import Scalar, compiled, inlined
 from camera_rig.twin.head.assets import Floats, Ints
 from camera_rig.twin.head.materials import (
     AO,
@@ -40,7 +40,7 @@ _CLEAR = np.float32(0.004)  # less cover than this cannot be seen
 _DENSE = np.float32(0.012)  # what is behind so little light is not shaded
 
 
-@compiled
+@inlined
 def _place(vertex: Floats, tri: Ints, t: Scalar, x: Scalar, y: Scalar, share: Floats) -> None:
     """Write the shares of a triangle's corners at a sample position."""
     a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
@@ -55,7 +55,7 @@ def _place(vertex: Floats, tri: Ints, t: Scalar, x: Scalar, y: Scalar, share: Fl
     share[0], share[1], share[2] = F(1) - w1 - w2, w1, w2
 
 
-@compiled
+@inlined
 def _column(vertex: Floats, tri: Ints, t: Scalar, share: Floats, k: Scalar) -> Scalar:
     return (
         share[0] * vertex[tri[t, 0], k]
@@ -64,7 +64,7 @@ def _column(vertex: Floats, tri: Ints, t: Scalar, share: Floats, k: Scalar) -> S
     )
 
 
-@compiled
+@inlined
 def _row(vertex: Floats, tri: Ints, t: Scalar, share: Floats, f: Floats) -> None:
     """Write the interpolated vertex row, with a unit normal."""
     a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
@@ -77,7 +77,7 @@ def _row(vertex: Floats, tri: Ints, t: Scalar, share: Floats, f: Floats) -> None
     f[NZ] *= inv
 
 
-@compiled
+@inlined
 def _sorted_chain(head: Scalar, link: Ints, frag_z: Floats, chain: Ints) -> Scalar:
     """Write a pixel's fragments nearest first; returns their number."""
     count = 0
