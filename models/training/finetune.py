@@ -77,9 +77,9 @@ class FinetuneTask(FacesTask):
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Return pairs, noise, references, and which frames are the recorded ones."""
-        batch = super().batch(positions)
-        frames = [self.face_at(p, flip=True).privacy for p in positions]
-        batch["privacy"] = stacked([f for f in frames if f is not None])
+        sources = [self.face_at(p, flip=True) for p in positions]
+        batch = self.batch_of(positions, sources)
+        batch["privacy"] = stacked([f.privacy for f in sources if f.privacy is not None])
         seed, bank = self.config.seed, bool(self.config.faces.psf_bank)
         draws = [draw(seed, Purpose.SIMULATED, p).random() for p in positions]
         batch["is_real"] = torch.from_numpy(np.array(draws) >= (SIMULATED_SHARE if bank else 0.0))

@@ -109,7 +109,10 @@ class FacesTask(Task):
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Return sources, noise, references and latents."""
-        sources = [self.face_at(p, flip=True) for p in positions]
+        return self.batch_of(positions, [self.face_at(p, flip=True) for p in positions])
+
+    def batch_of(self, positions: Sequence[int], sources: Sequence[Face]) -> Batch:
+        """Return the inputs of some places whose sources are read already."""
         domains = [self._domain(p) for p in positions]
         places = list(zip(positions, domains, sources, strict=True))
         batch = {
