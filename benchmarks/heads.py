@@ -2,8 +2,9 @@
 
     python benchmarks/heads.py speed       # stages of one frame, on one core
     python benchmarks/heads.py recognise   # EER and rank-1, needs the extra "evaluate"
+    python benchmarks/heads.py sheet       # the picture of 40 identities in the docs
 
-Both write into ``benchmarks/results/heads.json``. The heads are nobody: these figures say
+The first two write into ``benchmarks/results/heads.json``. The heads are nobody: these figures say
 how good the stand-in is, nothing about people.
 """
 
@@ -30,6 +31,7 @@ from camera_rig.twin.heads import ClipCache, HeadScene, HeadSettings, film_curve
 from camera_rig.twin.scene import Field
 
 RESULT = Path(__file__).parent / "results" / "heads.json"
+SHEET = Path(__file__).parents[1] / "docs" / "images" / "heads-sheet.jpg"
 IDENTITIES, FRAMES, STUDIOS = 40, 12, 3
 
 
@@ -159,16 +161,35 @@ def _scores(distances: Any, people: Any, frames: Any) -> dict[str, float]:
     }
 
 
+def sheet() -> dict[str, Any]:
+    """Draw the sheet of the docs: one frame out of the clip of each of 40 identities."""
+    import cv2
+
+    field = Field(height_px=224, width_px=224, width_mm=360.0)
+    tiles = []
+    for seed in range(IDENTITIES):
+        renderer = HeadRenderer(
+            Identity.from_seed(seed, head_model()), Studio.from_seed(seed), field
+        )
+        track, frame = clip_track(seed, Motion()), (seed * 37) % 120
+        shown = renderer.render(track.coefficients[frame], track.pose_at(frame))
+        tiles.append(film_curve(shown.radiance))
+    rows = [np.hstack(tiles[start : start + 8]) for start in range(0, IDENTITIES, 8)]
+    picture = np.ascontiguousarray(np.vstack(rows)[..., ::-1])
+    cv2.imwrite(str(SHEET), picture, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return {"written": SHEET.name}
+
+
 def main(parts: list[str]) -> None:
     """Run the named parts, print them and keep them beside what was measured before."""
     measured: dict[str, Any] = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}, one core"
     }
     for part in parts or ["speed", "recognise"]:
-        measured[part] = {"speed": speed, "recognise": recognise}[part]()
+        measured[part] = {"speed": speed, "recognise": recognise, "sheet": sheet}[part]()
         print(part, json.dumps(measured[part], indent=1))
     kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    kept.update(measured)
+    kept.update({name: value for name, value in measured.items() if name != "sheet"})
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 
