@@ -11,6 +11,7 @@ from camera_rig.contracts import Mirror, MirrorEvent
 from camera_rig.errors import StateError
 from camera_rig.mirror._scale import VoltageScale
 from camera_rig.mirror._store import read_json, write_json
+from camera_rig.mirror.creep import Creep, CreepModel
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -31,11 +32,17 @@ class HysteresisMemory:
     Args:
         model: Response of the electrodes.
         path: File that keeps the memory between sessions; None keeps nothing.
+        creep: Creep of the electrodes, where a record showed it. Its past is not kept: at
+            the start of a session the mirror counts as at rest.
     """
 
-    def __init__(self, model: PlayModel, path: Path | None = None) -> None:
+    def __init__(
+        self, model: PlayModel, path: Path | None = None, creep: CreepModel | None = None
+    ) -> None:
         self.model = model
         self._path = path
+        self._creep_model = creep
+        self._creep: Creep | None = None
         self._mirror: Mirror | None = None
         self._scale: VoltageScale | None = None
         self._lowest = PlayOperators(model)
@@ -71,6 +78,9 @@ class HysteresisMemory:
             self._start_unknown(self._scale.to_unit(self._last_v))
         else:
             self._lowest, self._highest = kept
+        if self._creep_model is not None:
+            now = self._best().preview(self._scale.to_unit(self._last_v))
+            self._creep = Creep(self._creep_model, now, mirror.clock.now_ns() * 1e-9)
         self._save(clean=False)
         mirror.observers.append(self._follow)
 
@@ -96,19 +106,25 @@ class HysteresisMemory:
 
     def reach(self) -> tuple[Array, Array]:
         """Return the lowest and highest responses that the voltage limits allow now."""
-        scale, best = self._following(), self._best()
-        return best.preview(scale.low), best.preview(scale.high)
+        scale, best, drift = self._following(), self._best(), self._drift()
+        return best.preview(scale.low) + drift, best.preview(scale.high) + drift
 
     def response(self, command_v: Array) -> Array:
         """Return the response that ``command_v`` (V) would have now."""
-        return self._best().preview(self._following().to_unit(command_v))
+        return self._best().preview(self._following().to_unit(command_v)) + self._drift()
 
     def command_v(self, response: Array) -> Array:
         """Return the voltages (V) that give ``response`` from here; may exceed the limits."""
-        return self._following().to_volts(self._best().inverse(response))
+        return self._following().to_volts(self._best().inverse(response - self._drift()))
 
     def _best(self) -> PlayOperators:
         return PlayOperators(self.model, (self._lowest.pins + self._highest.pins) / 2.0)
+
+    def _drift(self) -> Array:
+        """What creep adds to every response now."""
+        if self._creep is None or self._mirror is None:
+            return np.zeros(self.model.actuators)
+        return self._creep.offset(self._mirror.clock.now_ns() * 1e-9)
 
     def _following(self) -> VoltageScale:
         if self._scale is None:
@@ -120,6 +136,8 @@ class HysteresisMemory:
         self._lowest.advance(unit)
         self._highest.advance(unit)
         self._last_v = event.command_v.copy()
+        if self._creep is not None:
+            self._creep.hold(self._best().preview(unit), event.at_ns * 1e-9)
 
     def _start_unknown(self, unit: Array) -> None:
         radii = self.model.radii

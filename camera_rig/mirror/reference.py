@@ -13,6 +13,7 @@ import numpy as np
 from camera_rig.contracts import Volts
 from camera_rig.errors import ConfigError, StorageError
 from camera_rig.mirror._store import read_json, write_json
+from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.hysteresis import PlayModel
 from camera_rig.mirror.influence import InfluenceMatrix
 
@@ -91,6 +92,15 @@ class MirrorFolder:
     def keep_hysteresis(self, model: PlayModel) -> None:
         """Make ``model`` the one in use."""
         write_json(self.path / "hysteresis.json", model.to_dict())
+
+    def creep(self) -> CreepModel | None:
+        """Return the fitted creep, or None when there is none."""
+        path = self.path / "creep.json"
+        return CreepModel(float(read_json(path)["per_decade"])) if path.exists() else None
+
+    def keep_creep(self, model: CreepModel) -> None:
+        """Make ``model`` the one in use."""
+        write_json(self.path / "creep.json", {"per_decade": model.per_decade})
 
     def references(self) -> list[str]:
         """Return the names of the kept shapes, sorted."""

@@ -41,7 +41,7 @@ def modal_session(
     mirror.observers.append(journal)
     try:
         if model is not None:
-            memory = HysteresisMemory(model, folder.memory)
+            memory = HysteresisMemory(model, folder.memory, folder.creep())
             memory.attach(mirror)
         yield ModalMirror(mirror, folder.influence() or fallback, memory)
     except BaseException:

@@ -6,6 +6,6 @@
 
 from camera_rig.server.app import create_app
 from camera_rig.server.host import DeviceHost
-from camera_rig.server.run import ServeOptions, serve
+from camera_rig.server.run import ServeOptions, listen, serve
 
-__all__ = ["DeviceHost", "ServeOptions", "create_app", "serve"]
+__all__ = ["DeviceHost", "ServeOptions", "create_app", "listen", "serve"]

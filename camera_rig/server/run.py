@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,7 +17,7 @@ from camera_rig.server.app import create_app
 from camera_rig.server.host import DeviceHost
 from camera_rig.tokens import read_token
 
-__all__ = ["ServeOptions", "serve"]
+__all__ = ["ServeOptions", "listen", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +80,6 @@ def serve(
         host.watch()
         config = uvicorn.Config(
             create_app(host, token),
-            host=options.bind,
-            port=options.port,
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
             log_level="warning",
@@ -88,22 +88,42 @@ def serve(
             timeout_keep_alive=30,
             lifespan="off",
         )
-        try:
-            socket = config.bind_socket()
-        except (OSError, SystemExit) as error:
-            raise ConnectError(
-                f"cannot listen on {options.bind}:{options.port}",
-                hint="choose another --port, or an address of this machine for --bind",
-            ) from error
-        address, port = socket.getsockname()[:2]
+        listener = listen(options.bind, options.port)
+        address, port = listener.getsockname()[:2]
         scheme = "https" if options.certificate else "http"
-        url = f"{scheme}://{address}:{port}"
+        shown = f"[{address}]" if ":" in address else address
+        url = f"{scheme}://{shown}:{port}"
         _log.info("serving", extra={"url": url})
         if started is not None:
             started(url)
         try:
-            uvicorn.Server(config).run([socket])
+            uvicorn.Server(config).run([listener])
         finally:
-            socket.close()
+            listener.close()
     finally:
         host.close()
+
+
+def listen(bind: str, port: int) -> socket.socket:
+    """Return a listening TCP socket whose answers go out at once.
+
+    Named as TCP outright: asyncio switches Nagle's algorithm off only for sockets that
+    say so, and with it on every answer waits 40 ms for an acknowledgement.
+
+    Raises:
+        ConnectError: The address or port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bind, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise ConnectError(
+            f"cannot listen on {bind}:{port}: {error.strerror or error}",
+            hint="choose another --port, or an address of this machine for --bind",
+        ) from error
+    return listener

@@ -14,7 +14,7 @@ import uvicorn
 from camera_rig.clock import ManualClock
 from camera_rig.contracts import Device, DeviceContext
 from camera_rig.drivers.remote import RemoteOptions
-from camera_rig.server import DeviceHost, create_app
+from camera_rig.server import DeviceHost, create_app, listen
 from camera_rig.tokens import make_token, read_token
 from tests.support.toy_drivers import ToyOptions
 
@@ -59,9 +59,9 @@ def served(kind: type[Device], folder: Path, **options) -> Iterator[Served]:
     make_token(token_file)
     with host_of(kind, clock, **options) as host:
         config = uvicorn.Config(
-            create_app(host, read_token(token_file)), port=0, log_level="error", lifespan="off"
+            create_app(host, read_token(token_file)), log_level="error", lifespan="off"
         )
-        socket = config.bind_socket()
+        socket = listen("127.0.0.1", 0)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
         thread.start()
