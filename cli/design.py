@@ -70,7 +70,7 @@ def design(
         if not teacher:
             teacher = str(out / "teacher")
             engine = {"steps": teacher_steps}
-            first = run_config("heatmap", {**base, "engine": engine}, _only_data(settings))
+            first = run_config("heatmap", {**base, "engine": engine}, _for_teacher(settings))
             _train(first, Path(teacher), world, report, None)
         rows = []
         for weight in weights:
@@ -98,9 +98,10 @@ def _train(config: Any, folder: Path, world: World, report: Any, why_not: Any) -
     return train(config, folder, world, report=report, why_not=why_not)
 
 
-def _only_data(settings: list[str] | None) -> list[str]:
-    """Settings that also hold for the training of U*."""
-    return [s for s in settings or [] if s.startswith(("data.", "seed", "layout", "engine.batch"))]
+def _for_teacher(settings: list[str] | None) -> list[str]:
+    """Settings that also hold for the training of U*: all but those of later stages."""
+    later = ("design.", "optics.", "faces.", "distil.", "engine.steps", "engine.patience")
+    return [s for s in settings or [] if not s.startswith(later)]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -230,8 +231,18 @@ def open_pairs(root: str | Path, size_px: int, *, sensitive: bool = True) -> Fol
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.parts[-2:]))
+    """All pictures below a folder, through links too, hidden folders left out."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link back to where we came from
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _labels(folder: Path) -> dict[str, dict[str, Any]]:

@@ -34,6 +34,10 @@ def test_layouts(tmp_path):
     put(tmp_path / "flat", "a.jpg", "b.webp", ".hidden/c.png")
     (tmp_path / "flat" / "note.txt").write_text("x")
     flat = open_folder(tmp_path / "flat", 16)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "one").symlink_to(tmp_path / "flat")
+    (tmp_path / "flat" / "back").symlink_to(tmp_path / "linked")
+    assert len(open_folder(tmp_path / "linked", 16)) == 2
     assert len(flat) == 2 and flat[0].picture.shape == (16, 16, 3)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no pictures"):
