@@ -33,7 +33,7 @@ from scipy.optimize import linprog
 from camera_rig.bench import Bench
 from camera_rig.clock import ManualClock
 from camera_rig.contracts import DeviceContext
-from camera_rig.mirror.creep import CreepModel, fit_creep
+from camera_rig.mirror.creep import CreepModel, fit_creep, without_creep
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators, fit_play
 from camera_rig.mirror.influence import InfluenceMatrix, InfluenceModel
 from camera_rig.mirror.memory import HysteresisMemory
@@ -82,17 +82,21 @@ def sweep() -> np.ndarray:
     return np.concatenate(legs)
 
 
-def fitted_on_twin(seed: int, **hidden: Any) -> PlayModel:
+def fitted_on_twin(seed: int, creep: CreepModel | None, **hidden: Any) -> PlayModel:
     """Record a sweep of the relaxed twin with 0.5 % noise and fit; truth stays hidden."""
     world, mirror = twin(seed, **hidden)
     list(mirror.relax())
     rng = np.random.default_rng(seed)
-    drive, answers = sweep(), []
+    drive, answers, at_s = sweep(), [], []
     for level in drive:
         mirror.apply(np.full(40, 150.0 + 150.0 * level), reason="record")
         answers.append(world.truth.mirror_response())
+        at_s.append(mirror.clock.now_ns() * 1e-9)
     record = np.array(answers)
-    return fit_play(drive, record + 0.01 * rng.standard_normal(record.shape))[0]
+    record = record + 0.01 * rng.standard_normal(record.shape)
+    if creep is not None:
+        record = without_creep(creep, np.array(at_s), record)
+    return fit_play(drive, record)[0]
 
 
 def fitted_creep(seed: int, **hidden: Any) -> CreepModel | None:
@@ -115,7 +119,9 @@ def histories(count: int = 50) -> dict[str, Any]:
     """Residual of the published set after random histories, all modes but tilt."""
     found: dict[str, Any] = {}
     for label, hidden in (("with creep", {}), ("without creep", {"creep_per_decade": 0.0})):
-        model, creep = fitted_on_twin(1, **hidden), fitted_creep(1, **hidden)
+        creep = fitted_creep(1, **hidden)
+        plain = fitted_on_twin(1, None, **hidden)
+        model = fitted_on_twin(1, creep, **hidden)
         ways = (
             "straight line",
             "play inverse",
@@ -131,7 +137,8 @@ def histories(count: int = 50) -> dict[str, Any]:
             world, mirror = twin(1, **hidden)
             influence = world.truth.influence()
             drift = creep if way.endswith("creep") else None
-            memory = HysteresisMemory(model, creep=drift) if "play" in way else None
+            law = model if way.endswith("creep") else plain
+            memory = HysteresisMemory(law, creep=drift) if "play" in way else None
             if memory is not None:
                 memory.attach(mirror)
             list(mirror.relax())

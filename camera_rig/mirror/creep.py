@@ -70,6 +70,25 @@ class Creep:
         return moved
 
 
+def without_creep(model: CreepModel, at_s: Array, record: Array) -> Array:
+    """Return a record of responses with the creep taken off, normalised.
+
+    A sweep that takes half a minute holds some of the creep already. A hysteresis model
+    must be fitted to what is left, or creep is counted twice.
+
+    Args:
+        model: How strong the creep is.
+        at_s: When each row was measured, s, ascending.
+        record: Responses, shape (times, actuators), beginning at rest.
+    """
+    creep = Creep(model, record[0], float(at_s[0]))
+    plain = np.empty_like(record)
+    for row, now_s in enumerate(np.asarray(at_s, dtype=float).tolist()):
+        plain[row] = record[row] - creep.offset(now_s)
+        creep.hold(plain[row], now_s)
+    return plain
+
+
 def fit_creep(since_s: Array, drift: Array, step: Array) -> tuple[CreepModel | None, float]:
     """Fit the creep after one step, if the record shows any.
 

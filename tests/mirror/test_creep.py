@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camera_rig.errors import ConfigError
-from camera_rig.mirror.creep import Creep, CreepModel, fit_creep
+from camera_rig.mirror.creep import Creep, CreepModel, fit_creep, without_creep
 from camera_rig.mirror.memory import HysteresisMemory
 from tests.mirror.forty import FortyMirror, made
 
@@ -47,6 +47,18 @@ def test_fit_finds_creep_and_admits_none():
         fit_creep(since[:5], log_law[:5], step)
     with pytest.raises(ConfigError, match="outside"):
         CreepModel(-0.1)
+
+
+def test_creep_can_be_taken_off_a_record():
+    rng = np.random.default_rng(2)
+    at_s, plain = np.cumsum(rng.uniform(0.02, 2.0, 60)), rng.uniform(-1, 1, (60, 2))
+    plain[0] = 0.0
+    creep, record = Creep(CreepModel(0.02), plain[0], at_s[0]), []
+    for level, now_s in zip(plain, at_s, strict=True):
+        record.append(level + creep.offset(now_s))
+        creep.hold(level, now_s)
+    assert np.ptp(np.array(record) - plain) > 0.02
+    assert without_creep(CreepModel(0.02), at_s, np.array(record)) == pytest.approx(plain)
 
 
 def test_memory_takes_creep_off_the_command():
