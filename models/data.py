@@ -181,8 +181,10 @@ def open_folder(root: str | Path, size_px: int) -> FolderFaces:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", hint="give a folder of face pictures")
     labels = _labels(folder)
-    tops = sorted(p for p in folder.iterdir() if p.is_dir() and _pictures(p))
-    shelves = not tops or all(p.name.isdigit() for p in tops) or bool(labels)
+    within = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    tops = sorted(p for p in within if p.is_dir() and _pictures(p))
+    flat = any(p.suffix.lower() in SUFFIXES for p in within)
+    shelves = flat or bool(labels) or all(p.name.isdigit() for p in tops)
     groups = [(folder.name, folder)] if shelves else [(p.name, p) for p in tops]
     entries = [
         _entry(path, folder, number, labels)
