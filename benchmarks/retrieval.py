@@ -227,8 +227,8 @@ def by_adam(stack, starts=6, rounds=250):
             loss = (((flux.exp()[:, None, None] * image + level[:, None, None]) - data) ** 2 / var).mean()
             loss.backward()
             optimiser.step()
-        if float(loss) < best[0]:
-            best = (float(loss), c.detach().numpy().astype(float).copy())
+        if loss.item() < best[0]:
+            best = (loss.item(), c.detach().numpy().astype(float).copy())
     return best[1]
 
 
@@ -261,8 +261,8 @@ def peers(rows: list[dict], quick: bool) -> None:
     table = [
         ("scipy least_squares (trf, own Jacobian), flat start", by_scipy, 4, (1.0,)),
         ("Gerchberg-Saxton/Misell 150 iterations + slopes", by_gerchberg_saxton, 12, (0.1, 1.0)),
-        ("torch Adam 6 starts x 250", by_adam, 4, (0.1, 1.0)),
-        ("solvephase lm", by_solvephase("lm"), 4, (0.1, 1.0)),
+        ("torch Adam 6 starts x 250", by_adam, 3, (0.1, 1.0)),
+        ("solvephase lm", by_solvephase("lm"), 3, (0.1, 1.0)),
         ("solvephase auto", by_solvephase("auto"), 5, (0.1, 1.0)),
     ]
     for name, method, count, strengths in table:

@@ -22,7 +22,7 @@ from camera_rig.contracts import CameraMode, CameraSettings
 from camera_rig.errors import StateError
 from camera_rig.rig import Rig
 
-__all__ = ["FLAT", "DARK", "SensorProcedure"]
+__all__ = ["DARK", "FLAT", "SensorProcedure"]
 
 Floats = npt.NDArray[np.floating[Any]]
 

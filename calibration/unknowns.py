@@ -34,6 +34,7 @@ class RetrievalOptions:
         modes: ``(n, m)`` of the shape looked for; no piston, no tilts.
         fit_gain: One common gain of all known offsets (1 = as stated).
         gain_sigma: What is known of it before, one standard deviation (dimensionless).
+        gain_start: Value expected before (dimensionless).
         fit_scale: Pupil diameter over its nominal value.
         scale_sigma: What is known of it before (dimensionless).
         fit_decentre: Shift of the mirror against the pupil, seen by offsets of third
@@ -46,6 +47,7 @@ class RetrievalOptions:
         reference_plane: The plane that has no such error, by definition: the shape
             is that plane's. None spreads the error over all.
         source: Size of source and pixel.
+        known: Wavefront that is there in every plane beside the shape, and not fitted.
         start: A shape known to be near; the fit begins there and stays in its valley, so
             its sign is known too.
         shape_sigma_waves: How near, one standard deviation a mode, waves RMS.
@@ -58,6 +60,7 @@ class RetrievalOptions:
     modes: tuple[Mode, ...] = PAPER_MODES
     fit_gain: bool = False
     gain_sigma: float = math.inf
+    gain_start: float = 1.0
     fit_scale: bool = False
     scale_sigma: float = math.inf
     fit_decentre: bool = False
@@ -67,6 +70,7 @@ class RetrievalOptions:
     offset_sigma_waves: float = 0.03
     reference_plane: int | None = None
     source: PointSource = field(default_factory=PointSource)
+    known: Coefficients | None = None
     start: Coefficients | None = None
     shape_sigma_waves: float = math.inf
     bins: tuple[int, ...] = (16, 8, 4, 2, 1)
@@ -98,6 +102,8 @@ class Unknowns:
         self.options = options
         self.planes = stack.planes
         wanted = {*options.modes, *TILTS, *options.offset_modes, *stack.diversity_modes()}
+        if options.known is not None:
+            wanted |= {mode for mode, value in options.known.values.items() if value}
         wanted.discard((0, 0))
         if options.fit_decentre:
             wanted = _with_gradients(wanted)
@@ -110,6 +116,10 @@ class Unknowns:
         if options.start is not None:
             near = options.start.to(unit=Unit.WAVES_RMS, wavelength_nm=stack.wavelength_nm)
             self.near = np.array([near.values.get(mode, 0.0) for mode in options.modes])
+        self.known = np.zeros(len(self.modes))
+        if options.known is not None:
+            known = options.known.to(unit=Unit.WAVES_RMS, wavelength_nm=stack.wavelength_nm)
+            self.known = np.array([known.values.get(mode, 0.0) for mode in self.modes])
         self._place_all()
 
     def _place_all(self) -> None:
@@ -148,7 +158,7 @@ class Unknowns:
         """Return parameters of no aberration: gain and scale 1, everything else 0."""
         theta = np.zeros(self.count)
         if self.gain is not None:
-            theta[self.gain] = 1.0
+            theta[self.gain] = self.options.gain_start
         if self.scale is not None:
             theta[self.scale] = 1.0
         if self.source is not None:
@@ -174,6 +184,7 @@ class Unknowns:
     def waves(self, theta: Vector, plane: int) -> Vector:
         """Return the whole wavefront of a plane, waves RMS in the order of ``modes``."""
         total = self.gain_of(theta) * (self.moved(theta) @ self.diversity[plane])
+        total += self.known
         total[:2] += theta[self.tilt[plane]]
         total[self.shape_places] += theta[self.shape]
         if self.offset[plane].stop > self.offset[plane].start:
@@ -196,7 +207,7 @@ class Unknowns:
 
     def gain_of(self, theta: Vector) -> float:
         """Return the common gain of the offsets (dimensionless)."""
-        return 1.0 if self.gain is None else float(theta[self.gain])
+        return self.options.gain_start if self.gain is None else float(theta[self.gain])
 
     def scale_of(self, theta: Vector) -> float:
         """Return pupil diameter over nominal (dimensionless)."""

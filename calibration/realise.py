@@ -1,0 +1,358 @@
+"""Closed loop that makes the instrument show the wanted coefficients.
+
+relax → apply → photograph with a little known defocus either side → retrieve → correct,
+until what is left is below the target or no longer falls. The bench's static aberration is
+in the picture, so it is corrected with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration import stacks
+from calibration.artifact import HeldOut
+from calibration.forward import PointSource
+from calibration.operator import SceneRequest
+from calibration.point_camera import POINT, PointCamera, pupil_of
+from calibration.procedure import Context, Fitted, Plan, Procedure, Step
+from calibration.psf import bench_options, prediction_error, source_px
+from calibration.psf_figures import mode_bars
+from calibration.retrieval import Retrieval, Verdict, retrieve
+from camera_rig.errors import StateError
+from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
+from camera_rig.mirror.influence import InfluenceMatrix
+from camera_rig.optics import Coefficients, Mode, Order, Unit, modes
+from camera_rig.rig import Rig
+
+__all__ = ["Corrector", "RealiseProcedure"]
+
+Vector = npt.NDArray[np.float64]
+
+TARGET_WAVES = 0.02
+DIVERSITY_WAVES = 1.0
+
+
+class Corrector:
+    """From a wanted change of wavefront to a change of response, within limits.
+
+    Modes asked for weigh fully, the others little: forty electrodes make no pure Noll 11,
+    so what cannot be had in one mode must not spoil the rest.
+
+    Args:
+        matrix: What each electrode does.
+        asked: Modes with a wanted value.
+        other_weight: Weight of the modes nobody asked for (dimensionless).
+    """
+
+    def __init__(
+        self, matrix: InfluenceMatrix, asked: tuple[Mode, ...], other_weight: float = 0.1
+    ) -> None:
+        self.matrix = matrix
+        listed = [mode for mode in matrix.modes if mode[0] >= 2]
+        weight = np.array([1.0 if mode in asked else other_weight for mode in listed])
+        self.listed = tuple(listed)
+        self._weight = weight
+        self._rows = matrix.rows(listed) * weight[:, None]
+
+    def change(self, wanted_um: Vector, response: Vector, low: Vector, high: Vector) -> Vector:
+        """Return the new response for a wanted change of wavefront (µm RMS, ``listed``)."""
+        from scipy.optimize import lsq_linear
+
+        # A little caution: patterns that do almost nothing must not use up the range.
+        caution = 3e-3 * float(np.linalg.norm(self._rows, 2))
+        rows = np.vstack([self._rows, caution * np.eye(len(response))])
+        aim = np.concatenate([self._weight * wanted_um, np.zeros(len(response))])
+        found = lsq_linear(rows, aim, bounds=(low - response - 1e-9, high - response + 1e-9))
+        return np.asarray(response + found.x)
+
+
+class RealiseProcedure(Procedure):
+    """Make the instrument show wanted coefficients, static aberrations included.
+
+    Args:
+        wanted: Coefficients in the pupil as the upright picture shows it, y up.
+        iterations: Most corrections.
+        pinhole_mm: Diameter of the pinhole.
+        frames: Pictures averaged.
+        target_waves: Residual at which to stop, waves RMS at 550 nm.
+    """
+
+    name: ClassVar[str] = "realise"
+    title: ClassVar[str] = "Show the wanted coefficients"
+    devices: ClassVar[tuple[str, ...]] = ("privacy", "mirror")
+    needs: ClassVar[tuple[str, ...]] = ("sensor", "influence")
+    scene: ClassVar[SceneRequest | None] = POINT
+
+    def __init__(
+        self,
+        wanted: Coefficients,
+        iterations: int = 6,
+        pinhole_mm: float = 0.2,
+        frames: int = 1,
+        target_waves: float = TARGET_WAVES,
+    ) -> None:
+        self.wanted, self.iterations = wanted, iterations
+        self.pinhole_mm, self.frames, self.target_waves = pinhole_mm, frames, target_waves
+
+    def plan(self, rig: Rig) -> Plan:
+        """Return what a run would do."""
+        exposures = 3 * (self.iterations + 2) * (self.frames + 1)
+        return Plan(40 + 3 * self.iterations, exposures, exposures * 3.0 / 60.0, POINT.instruction)
+
+    def steps(self, context: Context) -> Iterator[Step]:
+        """Yield the loop as one step: a mirror that waits is another mirror."""
+        yield Step("loop", "apply, measure, correct", partial(self._loop, context))
+
+    def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
+        """Judge the last iteration with a plane that was never used."""
+        loop = data["loop"]
+        residual = np.asarray(loop["residual_waves"])
+        best = int(np.argmin(residual))
+        listed = _asked()
+        values, covariance = np.asarray(loop["values"])[best], np.asarray(loop["covariance"])[best]
+        sigma = np.sqrt(np.diag(covariance))
+        wanted = self._wanted_waves(listed)
+        shape = Coefficients(
+            dict(zip(listed, values.tolist(), strict=True)),
+            Unit.WAVES_RMS,
+            550.0,
+            source="calibration: what the instrument shows",
+            notes="static aberration included; pupil as the upright picture shows it, y up",
+        )
+        figures = {
+            "residual_waves_rms": float(residual[best]),
+            "first_residual_waves_rms": float(residual[0]),
+            "iterations": float(best),
+            "stroke_used": float(np.abs(loop["commands"][best]).max()),
+            "wanted_waves_rms": float(np.linalg.norm(wanted)),
+        }
+        uncertainty = {"residual_waves_rms": float(np.sqrt(np.trace(covariance)))}
+        problems = []
+        if residual[best] > 5.0 * self.target_waves:
+            problems.append(
+                f"{1e3 * residual[best]:.0f} mwaves are left, far above the target of "
+                f"{1e3 * self.target_waves:.0f}"
+            )
+        return Fitted(
+            figures=figures,
+            uncertainty=uncertainty,
+            held_out=HeldOut(
+                metric="residual of a plane no fit had seen, relative RMS",
+                before=float(loop["held_before"]),
+                after=float(loop["held_after"]),
+                limit=0.15,
+            ),
+            payload={
+                "residual_waves": residual.tolist(),
+                "shown_noll_waves": {str(k): v for k, v in shape.numbers.items()},
+                "sigma_waves": sigma.tolist(),
+                "command_v": stacks.to_volts(context.rig.mirror, loop["commands"][best]).tolist(),
+            },
+            arrays={"values": loop["values"], "commands": loop["commands"]},
+            texts={"coefficients.yaml": _as_yaml(shape)},
+            pictures=[
+                (
+                    "Wanted and shown",
+                    "Coefficients after calibration with one standard deviation, and the wanted.",
+                    partial(mode_bars, listed, values, sigma, wanted),
+                ),
+                ("Convergence", "What is left after each correction.", partial(_steps, residual)),
+            ],
+            problems=tuple(problems),
+        )
+
+    def _loop(self, context: Context) -> dict[str, Any]:
+        run = _Run(self, context)
+        run.relax()
+        command = run.first()
+        found: list[Retrieval] = []
+        responses, commands, residuals = [], [], []
+        for iteration in range(self.iterations + 1):
+            context.interrupt.check()
+            result = run.measure(command)
+            found.append(result)
+            commands.append(command.copy())
+            responses.append(run.response())
+            residuals.append(run.residual(result))
+            stalled = iteration >= 2 and residuals[-1] > 0.8 * min(residuals[:-1])
+            if residuals[-1] < self.target_waves / 2 or stalled or iteration == self.iterations:
+                break
+            command = run.corrected(result)
+        best = int(np.argmin(residuals))
+        held_before, held_after = run.held_out(found[best], commands[best], best == len(found) - 1)
+        asked = [found[0].modes.index(mode) for mode in _asked()]
+        factor = pupil_of(context).wavelengths_nm[0] / 550.0
+        return {
+            "residual_waves": np.array(residuals),
+            "values": np.array([r.values[asked] * factor for r in found]),
+            "covariance": np.array(
+                [r.covariance[np.ix_(asked, asked)] * factor**2 for r in found]
+            ),
+            "commands": np.array(commands),
+            "held_before": held_before,
+            "held_after": held_after,
+        }
+
+    def _wanted_waves(self, listed: tuple[Mode, ...]) -> Vector:
+        waves = self.wanted.to(unit=Unit.WAVES_RMS, wavelength_nm=550.0)
+        return waves.array(((0, 0), (1, 1), (1, -1), *listed))[3:]
+
+
+class _Run:
+    """State of one closed loop."""
+
+    def __init__(self, procedure: RealiseProcedure, context: Context) -> None:
+        self.procedure, self.context = procedure, context
+        self.mirror = context.rig.mirror
+        influence = context.input("influence")
+        folder = context.store.folder(influence)
+        self.matrix = InfluenceMatrix.load(folder / "influence.json")
+        self.corrector = Corrector(self.matrix, _asked())
+        play = self._play(folder)
+        self.play = PlayOperators(play)
+        self.pupil = pupil_of(context)
+        self.wave_um = self.pupil.wavelengths_nm[0] / 1000.0
+        self.source_px = source_px(context, procedure.pinhole_mm)
+        self.fitted = modes(Order.NOLL, 4, 36)
+        self.camera = PointCamera(context, frames=procedure.frames)
+        wanted = procedure.wanted.to(unit=Unit.UM_RMS)
+        self.wanted_um = np.array([wanted.values.get(m, 0.0) for m in self.corrector.listed])
+        self.size = 0
+
+    def relax(self) -> None:
+        stacks.settle(self.mirror)
+        self.play.forget()
+        self.play.advance(np.zeros(self.mirror.actuators))
+
+    def first(self) -> Vector:
+        """Return the normalised command that the model says shows the wanted shape."""
+        rest = self.matrix.rest_um[self.matrix.places(self.corrector.listed)]
+        start = np.zeros(self.mirror.actuators)
+        return self._command(self.wanted_um - rest, start)
+
+    def measure(self, command: Vector) -> Retrieval:
+        """Photograph with defocus either side, the shape itself last; retrieve."""
+        planes = self._planes(command)
+        volts = [stacks.to_volts(self.mirror, plane) for plane in planes]
+        if not self.size:
+            self.mirror.apply(volts[0], reason="realise: window")
+            self.play.advance(planes[0])
+            self.camera.light_on()
+            self.size = max(self.camera.window_for() + 32, 192)
+        taken = stacks.measure(self.camera, volts, self.size, "realise")
+        responses = [self.play.advance(plane) for plane in planes]
+        offsets = [self._change_um(r - responses[-1]) for r in responses]
+        stack = stacks.unpack(taken, offsets, self.pupil)
+        options = bench_options(
+            self.fitted, reference=2, source_px=self.source_px, gain_sigma=0.05
+        )
+        found = retrieve(stack, options)
+        if found.verdict is Verdict.FAILED and found.chi2 > 400.0:
+            raise StateError(
+                f"the pictures do not fit any shape (chi-squared {found.chi2:.0f})",
+                hint="check the point source and run `rig calibrate run psf`",
+            )
+        self.now = responses[-1]
+        self.taken = stack
+        return found
+
+    def response(self) -> Vector:
+        return self.now.copy()
+
+    def residual(self, found: Retrieval) -> float:
+        """Return what is wrong in the modes asked for, waves RMS at 550 nm."""
+        places = [found.modes.index(mode) for mode in _asked()]
+        wanted = [self.corrector.listed.index(mode) for mode in _asked()]
+        gap = found.values[places] * self.wave_um - self.wanted_um[wanted]
+        return float(np.linalg.norm(gap)) / 0.55
+
+    def corrected(self, found: Retrieval) -> Vector:
+        """Return the next command."""
+        missing = np.zeros(len(self.corrector.listed))
+        for place, mode in enumerate(self.corrector.listed):
+            if mode in found.modes:
+                shown = found.values[found.modes.index(mode)] * self.wave_um
+                missing[place] = self.wanted_um[place] - shown
+        return self._command(missing, self.now)
+
+    def held_out(self, found: Retrieval, command: Vector, last: bool) -> tuple[float, float]:
+        """Return how badly a new plane is predicted by the wanted flat, and by the shape."""
+        size, ones = self.size, np.ones(self.mirror.actuators)
+        if not last:
+            self.measure(command)
+        shown = np.clip(command + 0.5 * self._unit() * ones, -1.0, 1.0)
+        before = self.now
+        taken = stacks.measure(
+            self.camera, [stacks.to_volts(self.mirror, shown)], size, "realise: held out"
+        )
+        offset = self._change_um((self.play.advance(shown) - before) * found.gain)
+        plane = stacks.unpack(taken, [offset], self.pupil)
+        source = PointSource(self.source_px)
+        nothing = Coefficients({}, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
+        self.mirror.apply(stacks.to_volts(self.mirror, command), reason="realise: the shape")
+        self.mirror.set_safe_command(stacks.to_volts(self.mirror, command))
+        return prediction_error(plane, nothing, source), prediction_error(plane, found.shape, source)
+
+    def _planes(self, command: Vector) -> list[Vector]:
+        """Return normalised commands; a plane beyond the range is moved inside it."""
+        unit = self._unit()
+        room_up, room_down = 1.0 - command.max(), 1.0 + command.min()
+        up, down = min(unit, room_up), min(unit, room_down)
+        if max(up, down) < 0.3 * unit:
+            raise StateError(
+                "the shape needs the whole range of an electrode: no room to measure it",
+                hint="scale the wanted coefficients down a little",
+            )
+        return [command - down, command + up, command]
+
+    def _unit(self) -> float:
+        defocus = self.matrix.rows([(2, 0)])[0].sum()
+        return float(0.55 * DIVERSITY_WAVES / defocus)
+
+    def _change_um(self, response: Vector) -> dict[Mode, float]:
+        listed = self.corrector.listed
+        um = self.matrix.rows(listed) @ response
+        return dict(zip(listed, um.tolist(), strict=True))
+
+    def _command(self, change_um: Vector, response: Vector) -> Vector:
+        ones = np.ones(self.mirror.actuators)
+        low, high = self.play.preview(-0.97 * ones), self.play.preview(0.97 * ones)
+        target = self.corrector.change(change_um, response, low, high)
+        return np.asarray(np.clip(self.play.inverse(target), -0.97, 0.97))
+
+    def _play(self, folder: Any) -> PlayModel:
+        import json
+
+        path = folder / "hysteresis.json"
+        if path.exists():
+            return PlayModel.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        # No sweep was made: straight lines, and the loop corrects the rest.
+        return PlayModel.symmetric(self.mirror.actuators, np.array([0.5]), np.array([0.0]), 1.0)
+
+
+def _asked() -> tuple[Mode, ...]:
+    return modes(Order.NOLL, 4, 15)
+
+
+def _as_yaml(shape: Coefficients) -> str:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "coefficients.yaml"
+        shape.save(path)
+        return path.read_text(encoding="utf-8")
+
+
+def _steps(residual: Vector, figure: Any) -> None:
+    axes = figure.add_subplot()
+    axes.semilogy(np.arange(len(residual)), 1e3 * residual, "o-")
+    axes.axhline(1e3 * TARGET_WAVES, color="0.6", linewidth=0.8)
+    axes.set(xlabel="correction", ylabel="residual, mwaves RMS")
+
+
