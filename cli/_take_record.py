@@ -154,7 +154,9 @@ class _Job:
                 "model": device.info.model,
                 "command_v": [round(float(v), 4) for v in device.read_back()],
             }
+        model = self.recorder.clock_model
         return TakeContext(
+            calibrations={"sync": model.calibration} if model.calibration else {},
             config=self.rig.config.model_dump(mode="json", by_alias=True),
             mirror=mirror,
             series=(self.series.name, number),

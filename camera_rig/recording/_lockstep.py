@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 __all__ = ["Lockstep"]
 
+_FOREVER_NS = 1 << 63
+
 
 class Lockstep:
     """Lets the camera that is behind in time go first, and nobody while it is shut.
@@ -16,17 +18,17 @@ class Lockstep:
     """
 
     def __init__(self, roles: Iterable[str]) -> None:
-        self._last_ns = dict.fromkeys(roles, 0)
-        self._open = False
+        self._last_ns = dict.fromkeys(roles, -1)
+        self._until_ns = 0
         self._changed = threading.Condition()
 
-    def open(self) -> None:
-        """Let the workers run."""
-        self._set(True)
+    def open(self, until_ns: int | None = None) -> None:
+        """Let the workers run, up to a time (ns) if one is given."""
+        self._set(_FOREVER_NS if until_ns is None else until_ns)
 
     def shut(self) -> None:
         """Hold the workers before their next frame: time stands still between takes."""
-        self._set(False)
+        self._set(0)
 
     def wait_turn(self, role: str, stop: threading.Event) -> None:
         """Wait until no other camera is behind ``role``, or until ``stop``."""
@@ -47,9 +49,11 @@ class Lockstep:
             self._changed.notify_all()
 
     def _may_go(self, role: str) -> bool:
-        return self._open and self._last_ns[role] <= min(self._last_ns.values())
+        # By name where two are level: one at a time moves the clock, never both.
+        first = min(self._last_ns, key=lambda name: (self._last_ns[name], name))
+        return role == first and self._last_ns[role] < self._until_ns
 
-    def _set(self, is_open: bool) -> None:
+    def _set(self, until_ns: int) -> None:
         with self._changed:
-            self._open = is_open
+            self._until_ns = until_ns
             self._changed.notify_all()

@@ -140,10 +140,14 @@ class CameraWorker:
         if self._lockstep is None:
             return self.camera.next_frame(self._timeout_s)
         self._lockstep.wait_turn(self.role, self._stop)
+        frame: Frame | None = None
         try:
-            return self.camera.next_frame(self._timeout_s)
+            frame = self.camera.next_frame(self._timeout_s)
+            return frame
         finally:
-            self._lockstep.went(self.role, self._clock.now_ns())
+            if frame is not None or self.latest is not None:
+                # A camera still without a frame keeps its turn until it gives up.
+                self._lockstep.went(self.role, self._clock.now_ns())
 
 
 def _lost(role: str, silent_s: float) -> RigError:

@@ -240,7 +240,7 @@ class Recorder:
         Raises:
             RigError: A camera did not start or gave nothing.
         """
-        with self._running():
+        with self._running(self._clock.now_ns() + 1):  # one frame each
             for worker in self._workers.values():
                 worker.wait_first(max(10.0, self.plan.stall_limit_s))
         self.wait(self.plan.warm_up_s)
@@ -255,7 +255,7 @@ class Recorder:
             RigError: A camera was lost.
         """
         end_ns = self._clock.now_ns() + round(seconds * 1e9)
-        with self._running():
+        with self._running(end_ns):
             while (left_s := (end_ns - self._clock.now_ns()) * 1e-9) > 0:
                 self._check_workers()
                 if on_status is not None:
@@ -263,7 +263,7 @@ class Recorder:
                 if self._lockstep is None:
                     self._clock.sleep(min(0.1, left_s))
                 else:
-                    self._idle.wait(0.005)  # the cameras move this clock, nobody else
+                    self._idle.wait(0.002)  # the cameras move this clock, nobody else
         self._check_workers()
 
     def record(
@@ -401,10 +401,10 @@ class Recorder:
         )
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def _running(self, until_ns: int | None = None) -> Iterator[None]:
         """Let hand-clocked cameras run for the length of a block; others always do."""
         if self._lockstep is not None:
-            self._lockstep.open()
+            self._lockstep.open(until_ns)
         try:
             yield
         finally:
@@ -416,6 +416,8 @@ class Recorder:
             self._estimator.add(role, frame.captured_ns, received_ns, frame.uncertainty_ns)
 
     def _check_workers(self) -> None:
+        if self._trigger is not None and self._trigger.error is not None:
+            raise self._trigger.error
         for role, worker in self._workers.items():
             if isinstance(worker.error, RigError):
                 raise worker.error

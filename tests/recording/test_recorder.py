@@ -6,14 +6,17 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from camera_rig.clock import SystemClock
-from camera_rig.errors import PrivacyError, RigTimeoutError, StateError
+from camera_rig.clock import ManualClock, SystemClock
+from camera_rig.contracts import DeviceContext, DeviceInfo, DriverOptions, Light
+from camera_rig.errors import ConnectError, PrivacyError, RigTimeoutError, StateError
 from camera_rig.recording.audit import AuditLog
 from camera_rig.recording.consent import ConsentStore, RecordingPermit, permit_recording
 from camera_rig.recording.keys import KeyStore
 from camera_rig.recording.manifest import FinishReason
+from camera_rig.recording.memory import swap_warnings
 from camera_rig.recording.plan import OverloadPolicy, TakePlan, estimate
 from camera_rig.recording.reading import Take, TakeReader
 from camera_rig.recording.recorder import Recorder, TakeReport
@@ -32,8 +35,11 @@ def permit(keys: KeyStore, tmp_path: Path) -> RecordingPermit:
     return permit_recording("T01", keys, consents, simulated=True)
 
 
-def record(tmp_path: Path, permit: RecordingPermit, plan: TakePlan = PLAN, **changes) -> TakeReport:
-    clock = SystemClock()
+def record(
+    tmp_path: Path, permit: RecordingPermit, plan: TakePlan = PLAN, clock=None, **changes
+) -> TakeReport:
+    """Record on a clock that the cameras move: the order is theirs, however busy the machine."""
+    clock = clock or ManualClock(start_ns=1_000_000_000)
     with Recorder(drawn_pair(clock, **changes), clock, plan) as recorder:
         recorder.warm_up()
         return recorder.record(permit, tmp_path / "takes")
@@ -70,8 +76,8 @@ def test_a_take_runs_to_its_end_with_nothing_lost(tmp_path, permit, keys, audit)
     take = check_whole(report, keys, audit)
     totals = report.seal.totals
     assert report.seal.reason is FinishReason.DURATION
-    assert totals.pairs >= 0.9 * 40
-    assert totals.frames["side"] <= 42
+    assert totals.pairs == pytest.approx(40, abs=2)
+    assert totals.frames["side"] == pytest.approx(40, abs=2)
     assert take.manifest.simulated
     assert report.seal.clock_model.source == "online"
     pair = next(TakeReader(take, opened(take, keys, audit)).pairs())
@@ -79,8 +85,17 @@ def test_a_take_runs_to_its_end_with_nothing_lost(tmp_path, permit, keys, audit)
     assert pair.uncertainty_ns > 0
 
 
+def test_in_real_time_nothing_is_lost_between_camera_and_disk(
+    tmp_path, permit, keys, audit
+) -> None:
+    report = record(tmp_path, permit, clock=SystemClock())
+    assert report.seal is not None
+    check_whole(report, keys, audit)  # on a busy machine the cameras may skip: told as gaps
+    assert sum(report.seal.totals.dropped.values()) == 0
+
+
 def test_two_takes_from_one_stream(tmp_path, permit) -> None:
-    clock = SystemClock()
+    clock = ManualClock()
     with Recorder(drawn_pair(clock), clock, PLAN) as recorder:
         recorder.warm_up()
         reports = [recorder.record(permit, tmp_path / "takes") for _ in range(2)]
@@ -131,7 +146,7 @@ def test_a_disk_that_stalls_loses_nothing(tmp_path, permit, keys, audit, monkeyp
     assert report.is_clean
     assert report.seal is not None
     check_whole(report, keys, audit)
-    assert report.seal.report["longest_write_ms"] > 1900
+    assert report.seal.report["longest_write_ms"] > 300
     assert report.seal.report["queue_high_frames"] > 60
 
 
@@ -181,34 +196,28 @@ def test_disk_full_seals_what_is_there(tmp_path, permit, keys, audit, monkeypatc
     assert report.seal.totals.groups == 20
 
 
+class SteppedClock(ManualClock):
+    """Civil time falls back by an hour one second into the test."""
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() - (3_600_000_000_000 if self.now_ns() > 1_500_000_000 else 0)
+
+
 def test_a_stepped_wall_clock_changes_no_pair(tmp_path, permit, keys, audit) -> None:
-    class Stepped(SystemClock):
-        jump_ns = 0
-
-        def wall_ns(self) -> int:
-            return super().wall_ns() + self.jump_ns
-
-    clock = Stepped()
-    plan = PLAN.model_copy(update={"duration_s": 1.3})
-    with Recorder(drawn_pair(clock), clock, plan) as recorder:
-        recorder.warm_up()
-
-        def jump(status) -> None:
-            if status.elapsed_s > 0.2:
-                clock.jump_ns = -3_600_000_000_000
-
-        report = recorder.record(permit, tmp_path / "takes", on_status=jump)
+    plan = PLAN.model_copy(update={"duration_s": 2.3})
+    report = record(tmp_path, permit, plan, clock=SteppedClock(start_ns=1_000_000_000))
     assert report.is_clean
     assert report.seal is not None
     take = check_whole(report, keys, audit)
-    steps = [line.body for line in take.journal.lines if line.body.get("step_ns")]
-    assert steps[0]["step_ns"] == pytest.approx(-3.6e12, abs=1e7)
-    assert report.seal.totals.duration_s == pytest.approx(1.3, abs=0.1)
+    steps = [line.body["step_ns"] for line in take.journal.lines if "step_ns" in line.body]
+    assert steps == [-3_600_000_000_000]
+    assert report.seal.totals.duration_s == pytest.approx(2.3, abs=0.1)
+    assert report.seal.totals.pairs == pytest.approx(230, abs=3)
 
 
 def test_stopping_seals_the_take(tmp_path, permit, keys, audit) -> None:
-    clock = SystemClock()
-    plan = PLAN.model_copy(update={"duration_s": 60.0})
+    clock = ManualClock()
+    plan = PLAN.model_copy(update={"duration_s": 600.0})
     with Recorder(drawn_pair(clock), clock, plan) as recorder:
         recorder.warm_up()
         seen = []
@@ -252,6 +261,61 @@ def test_the_plan_says_why_not(tmp_path) -> None:
     assert "32 MB/s" in why[1]
     easy = TakePlan(duration_s=1, min_free_gb=0)
     assert estimate(easy, {"privacy": 1e5}, tmp_path).why_not(easy) == []
+
+
+class Box(Light):
+    """A trigger box that notes its pulses; it breaks after ``limit`` of them."""
+
+    limit = 10_000
+
+    def _do_open(self) -> None:
+        self.pulses: list[int] = []
+
+    def _do_close(self) -> None:
+        pass
+
+    def _do_info(self) -> DeviceInfo:
+        return DeviceInfo(self.kind, "box", "L-1", "twin")
+
+    def _do_set(self, level: float) -> None:
+        pass
+
+    def _do_pulse(self, seconds: float) -> int:
+        if len(self.pulses) >= self.limit:
+            raise ConnectError("the box is gone", hint="plug it in")
+        self.pulses.append(self.clock.now_ns())
+        return self.pulses[-1]
+
+    def _do_shutter(self, open: bool) -> None:
+        pass
+
+
+def test_triggered_takes_say_so(tmp_path, permit) -> None:
+    clock = SystemClock()
+    plan = PLAN.model_copy(update={"trigger": "light", "trigger_hz": 100.0})
+    with Box(DriverOptions(), DeviceContext("light", clock)) as box:
+        with Recorder(drawn_pair(clock), clock, plan, light=box) as recorder:
+            recorder.warm_up()
+            report = recorder.record(permit, tmp_path / "takes")
+        assert len(box.pulses) > 10
+        assert min(np.diff(box.pulses)) > 0
+        assert report.seal is not None
+        assert report.seal.clock_model.source == "trigger"
+        box.limit = len(box.pulses) + 2
+        with Recorder(drawn_pair(clock), clock, plan, light=box) as recorder:
+            with pytest.raises(ConnectError, match="box is gone"):
+                recorder.warm_up()
+    with pytest.raises(StateError, match="the rig has no light"):
+        Recorder(drawn_pair(clock), clock, plan)
+
+
+def test_unencrypted_swap_is_warned_of(tmp_path: Path) -> None:
+    head = "Filename\t\tType\t\tSize\n"
+    (tmp_path / "swaps").write_text(head + "/dev/sda2 partition 1\n/dev/dm-1 partition 1\n")
+    warnings = swap_warnings(tmp_path / "swaps")
+    assert len(warnings) == 1
+    assert "/dev/sda2" in warnings[0]
+    assert swap_warnings(tmp_path / "absent") == []
 
 
 def test_raw_pictures_get_a_measured_codec(tmp_path, permit, keys, audit) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camera_rig.clock import ManualClock, SystemClock
+from camera_rig.clock import ManualClock
 from camera_rig.contracts import DeviceInfo, DeviceKind
 from camera_rig.errors import ConfigError, PrivacyError, RigTimeoutError, StateError
 from camera_rig.recording.catalog import TakeRow
@@ -26,6 +26,7 @@ from camera_rig.recording.retention import plan_purge, plan_withdrawal, remove
 from camera_rig.recording.series import Series, read_prompts
 from camera_rig.recording.store import DataStore
 from camera_rig.recording.vault import open_keys
+from camera_rig.rig import Rig
 from tests.recording import support
 
 DAY_NS = 86_400_000_000_000
@@ -232,7 +233,7 @@ def test_a_take_plays_back_as_cameras(store: DataStore) -> None:
 
 def test_a_played_back_take_is_recorded_again(store: DataStore) -> None:
     folder = support.make_take(store.takes / "take-a", store.keys, 20)
-    clock = SystemClock()
+    clock = ManualClock()
     cameras = playback_pair(folder, clock, keys=store.keys.root, loop=True)
     plan = TakePlan(duration_s=0.5, warm_up_s=0.1, min_free_gb=0)
     permit = permit_recording("T02", store.keys, store.consents, simulated=True)
@@ -245,6 +246,21 @@ def test_a_played_back_take_is_recorded_again(store: DataStore) -> None:
     assert report.seal is not None
     assert report.seal.totals.pairs > 10
     assert Take(report.folder).manifest.prompt == "again"
+
+
+def test_a_configuration_may_name_a_take_as_camera(store: DataStore, tmp_path: Path) -> None:
+    folder = support.make_take(store.takes / "take-a", store.keys, 5)
+    lines = ["schema: 1", "name: again", "devices:"]
+    for role in ("privacy", "side"):
+        driver = "camera_rig.recording.playback:PlaybackCamera"
+        lines.append(f"  {role}: {{driver: '{driver}', take: {folder}, role: {role},")
+        lines.append(f"    keys: {store.keys.root}, serial: {tmp_path.name}}}")
+    path = tmp_path / "again.yaml"
+    path.write_text("\n".join(lines))
+    with Rig.open(path, clock=ManualClock()) as rig:
+        rig.side.start()
+        assert rig.side.next_frame(1.0).encoded == support.frame("side", 0).encoded
+        assert rig.privacy.info.serial == "P-1"
 
 
 def test_a_played_back_person_is_no_simulation(store: DataStore) -> None:
