@@ -21,7 +21,7 @@ __all__ = ["Blur", "DirectBlur", "FourierBlur", "blur_for"]
 Floats32 = NDArray[np.float32]
 
 _DIRECT_REACH_PX = 3
-_DIRECT_ENERGY = 0.95
+_DIRECT_ENERGY = 0.92
 # Share of a natural picture's variance that may be lost by a coarse grid: with a
 # standard deviation of a fifth of full scale this is 55 dB, leaving room for the
 # interpolation on the way back above the promised 48 dB.
@@ -142,12 +142,12 @@ def blur_for(kernel: NDArray[np.floating], size: tuple[int, int], *, exact: bool
 
 def _reach(shares: Floats32) -> int:
     """Half-width of the smallest square that holds nearly all light of every colour."""
-    middle = shares.shape[-1] // 2
+    middle: int = shares.shape[-1] // 2
     for reach in range(_DIRECT_REACH_PX + 1):
         square = shares[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
         if square.sum(axis=(1, 2)).min() >= _DIRECT_ENERGY:
             return reach
-    return shares.shape[-1] // 2
+    return middle
 
 
 def _factor(shares: Floats32, size: tuple[int, int]) -> int:

@@ -148,26 +148,27 @@ class CameraBody:
     def live(self, shot: Shot) -> bytes:
         """Return the JPEG of one exposure."""
         with self.arm.lock:
-            picture = self.sensor.live(self._expose(shot, self.options.sensor.readout_s))
+            picture = self.sensor.live(self.expose(shot, self.options.sensor.readout_s))
         return _jpeg(picture, self.options.sensor.jpeg_quality)
 
     def raw(self, shot: Shot) -> NDArray[np.uint16]:
         """Return linear numbers of one exposure, all rows at once (mechanical shutter)."""
         with self.arm.lock:
-            return self.sensor.raw(self._expose(shot, 0.0, exact=True))
+            return self.sensor.raw(self.expose(shot, 0.0, exact=True))
 
     def coded_still(self, shot: Shot) -> bytes:
         """Return the JPEG of one still, all rows at once."""
         with self.arm.lock:
-            picture = self.sensor.live(self._expose(shot, 0.0, exact=True))
+            picture = self.sensor.live(self.expose(shot, 0.0, exact=True))
         return _jpeg(picture, 97)
 
     def expected_e(self, shot: Shot, readout_s: float = 0.0) -> NDArray[np.float32]:
         """Return the electrons expected in one exposure, free of noise (for the truth)."""
         with self.arm.lock:
-            return self.sensor.expected_e(self._expose(shot, readout_s, exact=True))
+            return self.sensor.expected_e(self.expose(shot, readout_s, exact=True))
 
-    def _expose(self, shot: Shot, readout_s: float, *, exact: bool = False) -> Exposure:
+    def expose(self, shot: Shot, readout_s: float, *, exact: bool = False) -> Exposure:
+        """Return the light of one exposure; hold ``arm.lock`` while it is in use."""
         from camera_rig.twin import _kernels
 
         height = self.arm.geometry.size[1]

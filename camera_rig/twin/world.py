@@ -209,7 +209,8 @@ class World:
         for camera in self.cameras.values():
             camera.arm.forget()
 
-    def _moment(self, role: str, world_s: float, exact: bool) -> Moment:
+    def moment(self, role: str, world_s: float, exact: bool) -> Moment:
+        """Return what one arm sees at a world time (s), to be formed exactly or quickly."""
         with self._scene_lock:
             scene = self._stage_scene().scene
             return Moment(
@@ -280,7 +281,7 @@ class World:
                 camera,
                 arm,
                 Sensor(camera.sensor, flux, _random.key(o.seed, "sensor", role)),
-                moment=partial(self._moment, role),
+                moment=partial(self.moment, role),
                 key_at=self._privacy_key if role == "privacy" else self._key,
                 lamp=self.lamp,
                 faults=self.faults,

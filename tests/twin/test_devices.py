@@ -75,8 +75,16 @@ class TestTwinCamera(CameraContract):
 
 class TestTwinSideCamera(CameraContract):
     @pytest.fixture
-    def camera(self) -> Camera:
-        return lab().device("side", serial="B")
+    def made(self) -> Lab:
+        return lab()
+
+    @pytest.fixture
+    def camera(self, made: Lab) -> Camera:
+        return made.device("side", serial="B")
+
+    @pytest.fixture
+    def cable(self, made: Lab) -> Cable:
+        return plug(made, "side")
 
 
 class TestTwinMirror(MirrorContract):

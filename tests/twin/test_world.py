@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,24 @@ def test_who_asks_first_changes_nothing() -> None:
         return {name: cameras[name].next_frame(1.0).encoded or b"" for name in order}
 
     assert shown(["privacy", "side"]) == shown(["side", "privacy"])
+
+
+def test_threads_change_nothing() -> None:
+    def shown(threads: int) -> list[bytes]:
+        made = lab(seed=9)
+        made.world.set_scene(StepWedge())
+        cameras = [made.device(name) for name in ("privacy", "side")]
+        for camera in cameras:
+            camera.open()
+            camera.start()
+
+        def take(camera: TwinCamera) -> list[bytes]:
+            return [camera.next_frame(1e3).encoded or b"" for _ in range(12)]
+
+        with ThreadPoolExecutor(threads) as pool:
+            return [coded for frames in pool.map(take, cameras) for coded in frames]
+
+    assert shown(1) == shown(2)
 
 
 def test_a_privacy_shape_blurs_the_privacy_frame_and_not_the_side_frame() -> None:
