@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,9 +24,11 @@ from cli._learning import (
 )
 
 if TYPE_CHECKING:
+    from camera_rig.mirror.modal import ModalMirror
+    from camera_rig.mirror.shape import ShapePlan
     from camera_rig.optics import Coefficients
-    from models.camera import WhyNot
-    from models.training.loop import RunSummary
+    from models.training.config import RunConfig
+    from models.training.loop import Report, RunSummary
     from models.training.world import World
 
 MirrorOption = Annotated[
@@ -64,7 +66,7 @@ def design(
 
     weights = adversary or [0.0]
     size_px = sizes_of(preset).size_px
-    with trained(device) as (world, report), _limits(mirror) as why_not:
+    with trained(device) as (world, report), _limits(mirror) as limits:
         folder = heads_folder(data, size_px, world)
         base = {"data": {"folder": folder}, "sizes": preset}
         if not teacher:
@@ -86,15 +88,19 @@ def design(
                     "low_res": low_res,
                 },
             }
-            summary = _train(run_config("design", tree, settings), place, world, report, why_not)
-            rows.append(_row(weight, place) if world.first else {})
+            config = run_config("design", tree, settings)
+            summary = _train(config, place, world, report, limits)
+            rows.append(_row(weight, place, limits) if world.first else {})
         if world.first:
             _show(summary, rows, as_json)
 
 
-def _train(config: Any, folder: Path, world: World, report: Any, why_not: Any) -> RunSummary:
+def _train(
+    config: RunConfig, folder: Path, world: World, report: Report, limits: _Limits | None
+) -> RunSummary:
     from models.training.start import train
 
+    why_not = None if limits is None else limits.why_not
     return train(config, folder, world, report=report, why_not=why_not)
 
 
@@ -104,9 +110,33 @@ def _for_teacher(settings: list[str] | None) -> list[str]:
     return [s for s in settings or [] if not s.startswith(later)]
 
 
+class _Limits:
+    """What a mirror can do, asked of its own planner; it is not moved."""
+
+    def __init__(self, planner: ModalMirror) -> None:
+        self._planner = planner
+
+    def why_not(self, shape: Coefficients) -> list[str]:
+        """Return why the mirror cannot make a shape; empty when it can."""
+        plan = self._plan(shape)
+        return [] if plan.feasible else [f"only {plan.scale_that_fits:.2f} of it fits"]
+
+    def round_s(self, shapes: Sequence[Coefficients]) -> float:
+        """Return how long one round through the shapes takes, settling at each, s."""
+        mirror = self._planner.mirror
+        volts = [self._plan(shape).command_v for shape in shapes]
+        moves = [abs(b - a).max() for a, b in zip(volts, [*volts[1:], volts[0]], strict=True)]
+        return float(sum(v / mirror.slew_v_per_s + mirror.settle_s for v in moves))
+
+    def _plan(self, shape: Coefficients) -> ShapePlan:
+        from dataclasses import replace
+
+        bendable = {mode: value for mode, value in shape.values.items() if mode[0] > 1}
+        return self._planner.plan(replace(shape, values=bendable))
+
+
 @contextmanager
-def _limits(config: str) -> Iterator[WhyNot | None]:
-    """What the mirror of a configuration cannot do, asked of its own planner."""
+def _limits(config: str) -> Iterator[_Limits | None]:
     if not config:
         yield None
         return
@@ -121,19 +151,10 @@ def _limits(config: str) -> Iterator[WhyNot | None]:
         matrix = folder.influence()
         if matrix is None:
             matrix = InfluenceModel(bench.mirror, bench.mirror_pupil_mm).matrix()
-        planner = ModalMirror(rig.mirror, matrix)
-
-        def why_not(shape: Coefficients) -> list[str]:
-            from dataclasses import replace
-
-            bendable = {mode: v for mode, v in shape.values.items() if mode[0] > 1}
-            plan = planner.plan(replace(shape, values=bendable))
-            return [] if plan.feasible else [f"only {plan.scale_that_fits:.2f} of it fits"]
-
-        yield why_not
+        yield _Limits(ModalMirror(rig.mirror, matrix))
 
 
-def _row(weight: float, folder: Path) -> dict[str, Any]:
+def _row(weight: float, folder: Path, limits: _Limits | None) -> dict[str, Any]:
     """Save the coefficients of a run; return its last held-out figures."""
     import json
 
@@ -154,6 +175,7 @@ def _row(weight: float, folder: Path) -> dict[str, Any]:
         "adversary": weight,
         "folder": str(folder),
         "coefficients": [shape.numbers for shape in shapes],
+        **({"round_s": limits.round_s(shapes)} if limits and len(shapes) > 1 else {}),
         **figures,
     }
 
@@ -172,3 +194,7 @@ def _show(summary: RunSummary, rows: list[dict[str, Any]], as_json: bool) -> Non
     for row in rows:
         cells = [f"{row[key]:>12.4g}" if key in row else f"{'-':>12}" for key in keys]
         typer.echo("  ".join(cells))
+        if "round_s" in row:
+            typer.echo(
+                f"one round through the shapes takes {row['round_s']:.2f} s: expose several rounds"
+            )

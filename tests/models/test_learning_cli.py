@@ -122,13 +122,14 @@ def _network(run, name):
 def test_sweep_over_the_adversary_makes_one_run_each(runs, faces_folder, tmp_path):
     root, _ = runs
     made = rig(
-        "design", "--out", tmp_path / "s", "--data", faces_folder, "--mirror", "",
+        "design", "--out", tmp_path / "s", "--data", faces_folder,
         "--teacher", root / "design" / "teacher", "--steps", 2, "--shapes", 3,
         "--adversary", 0, "--adversary", 0.5, "--set", "data.held_out=0.25", *SMALL, *OPTICS,
         "--json",
     )  # fmt: skip
     assert [row["adversary"] for row in made["designs"]] == [0.0, 0.5]
     assert len(made["designs"][0]["coefficients"]) == 3
+    assert made["designs"][0]["round_s"] >= 3 * 0.005  # three settling times at least
     assert (tmp_path / "s" / "adversary-0.5" / "coefficients-02.yaml").exists()
 
 
