@@ -135,6 +135,7 @@ def _serve(
                 serial = rig.mirror.info.serial
                 folder = MirrorFolder(loaded.storage.root, serial)
                 rig.mirror.observers.append(MirrorJournal(folder.journal, serial, rig.clock))
+                folder.restore_safe(rig.mirror)
             yield rig.devices[role]
 
     def started(url: str) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from camera_rig.contracts import Volts
+from camera_rig.contracts import Mirror, Volts
 from camera_rig.errors import ConfigError, StorageError
 from camera_rig.mirror._store import read_json, write_json
 from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.hysteresis import PlayModel
 from camera_rig.mirror.influence import InfluenceMatrix
+
+SAFE_NAME = "safe"
+"""Name of the kept shape that a device host takes as its safe shape when it starts."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -121,6 +124,20 @@ class MirrorFolder:
                 hint=f"`rig mirror save NAME` keeps the present one; kept are: {known}",
             )
         return _reference(path, read_json(path), self.serial)
+
+    def restore_safe(self, mirror: Mirror) -> bool:
+        """Make the kept shape named ``safe`` the safe shape of ``mirror``; False without one.
+
+        A host that starts again knows nothing of the shape that hid faces before; kept
+        under this name it does.
+
+        Raises:
+            SafetyError: The shape is outside the mirror's limits.
+        """
+        if SAFE_NAME not in self.references():
+            return False
+        mirror.set_safe_command(self.reference(SAFE_NAME).command_v)
+        return True
 
     def keep_reference(self, reference: Reference, *, replace: bool = False) -> Path:
         """Write a named shape; return its file.

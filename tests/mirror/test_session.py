@@ -91,6 +91,15 @@ def test_named_shapes(folder, tmp_path):
         stolen.reference("flat-1")
 
 
+def test_kept_safe_shape_is_taken_up_again(folder):
+    with made() as mirror:
+        assert not folder.restore_safe(mirror)
+        folder.keep_reference(Reference("safe", SERIAL, np.full(40, 99.0), "2026-01-01"))
+        assert folder.restore_safe(mirror)
+        mirror.park()
+        assert np.array_equal(mirror.volts, np.full(40, 99.0))
+
+
 @pytest.mark.parametrize("clockwise", [False, True])
 def test_picture_and_model_agree_on_where_electrodes_are(clockwise):
     geometry = MirrorGeometry(segment0_angle_deg=17.0, counter_clockwise=not clockwise)
