@@ -25,7 +25,6 @@ from camera_rig.bench import Bench
 from camera_rig.clock import ManualClock, SystemClock
 from camera_rig.contracts import Clock, DeviceContext
 from camera_rig.optics import Coefficients
-from camera_rig.twin import _kernels
 from camera_rig.twin.blur import FourierBlur, blur_for
 from camera_rig.twin.cameras import Shot
 from camera_rig.twin.devices import TwinCamera, TwinMirror
@@ -43,9 +42,7 @@ def rig(clock: Clock) -> tuple[World, dict[str, Any]]:
     """Return a world with a cached head and the paper's shape on the mirror."""
     options = WorldOptions.model_validate({"scene": {"kind": "head", "identity_seed": 7}})
     world = World(options, Bench(), clock)
-    prepare = getattr(world.scene, "prepare", None)
-    if prepare is not None:
-        prepare()
+    world.prepare()
     kinds = {"privacy": TwinCamera, "side": TwinCamera, "mirror": TwinMirror}
     devices = {
         name: kind(kind.Options(), DeviceContext(name, clock, world))
@@ -205,9 +202,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=10.0)
     given = arguments.parse_args()
-    _kernels.warm()
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average_at_start": round(os.getloadavg()[0], 1),
         "stages_ms": stages(),
         "live": live(given.seconds),
         "offline": offline(30.0),

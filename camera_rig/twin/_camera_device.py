@@ -119,6 +119,8 @@ class TwinCamera(Camera):
         )
 
     def _do_start(self) -> None:
+        # Before the first exposure is timed: a frame must not wait for a renderer.
+        self._plug.world.prepare()
         self._plug.command(self.options.answer_s)
         period_s = 1.0 / self._body.options.timing.rate_hz
         # Live view cannot expose for longer than its period: it brightens instead.

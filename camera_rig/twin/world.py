@@ -7,10 +7,11 @@ same seed gives the same pixels on every run.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Hashable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,22 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOCK_STEP_S", "World", "WorldOptions"]
 
+_log = logging.getLogger(__name__)
 _DEFOCUS = MODES.index((2, 0))
 CLOCK_STEP_S = 2e-9
 """World times nearer than this are one reading of the integer clock, s."""
 
 # Smallest move of the stage that is drawn anew, mm: a hundredth of a pixel.
 _STAGE_STEP_MM = 0.005
+
+
+@runtime_checkable
+class _Preparable(Protocol):
+    """A scene that can do its work beforehand."""
+
+    def prepare(self) -> None:
+        """Do it."""
+        ...
 
 
 class WorldOptions(BaseModel):
@@ -150,6 +161,21 @@ class World:
     def stage_scene(self, options: SceneOptions) -> None:
         """Put a scene of the configuration's kinds before the rig, with its brightness."""
         self._put(build_scene(options, self.bench))
+
+    def prepare(self) -> None:
+        """Do now what would else delay the first frame: compile, render a clip.
+
+        Only the first run on a machine takes time (some seconds for a talking head);
+        later ones find the work done.
+        """
+        from camera_rig.twin import _kernels
+
+        _kernels.warm()
+        with self._scene_lock:
+            scene = self._stage_scene().scene
+            if isinstance(scene, _Preparable):
+                _log.info("preparing_scene", extra={"scene": type(scene).__name__})
+                scene.prepare()
 
     def now_s(self) -> float:
         """Return world time: seconds since the world was made."""
