@@ -73,6 +73,8 @@ class CanonOwner:
         self._closing = False
         self._failure: RigError | None = None
         self._link: WorkerLink | None = None
+        self._opening: WorkerLink | None = None
+        self._restart: threading.Thread | None = None
         self.facts = self._open("")
 
     @property
@@ -143,7 +145,12 @@ class CanonOwner:
         with self._changed:
             self._closing = True
             link, self._link = self._link, None
+            opening, restart = self._opening, self._restart
             self._changed.notify_all()
+        if opening is not None:
+            opening.process.kill()  # it may be in the midst of a long search
+        if restart is not None:
+            restart.join()
         if link is not None:
             link.close()
 
@@ -159,6 +166,8 @@ class CanonOwner:
     def _open(self, hint: str) -> BodyFacts:
         link = WorkerLink(self._on_live, self._on_lost, self.policy.stall_s)
         p = self.policy
+        with self._changed:
+            self._opening = link
         try:
             facts: BodyFacts = link.ask(
                 "open", p.serial, p.ports, hint, p.live_view_size, timeout_s=p.open_s
@@ -171,11 +180,14 @@ class CanonOwner:
         except BaseException:
             link.close()
             raise
+        finally:
+            with self._changed:
+                self._opening = None
         with self._changed:
-            self._link = link
             closing = self._closing
+            self._link = None if closing else link
         if closing:
-            self.close()
+            link.close()
         elif link.ended is not None:
             self._on_lost(link, link.ended)
         return facts
@@ -217,10 +229,11 @@ class CanonOwner:
             if self._closing or self._link is not lost:
                 return  # the end was wanted, or opening failed and tells so itself
             self._link = None
-        self._resumed = {"reason": reason.message, "fps": self._fps}
-        threading.Thread(
-            target=self._come_back, args=(lost, reason), name="canon-restart", daemon=True
-        ).start()
+            self._resumed = {"reason": reason.message, "fps": self._fps}
+            self._restart = threading.Thread(
+                target=self._come_back, args=(lost, reason), name="canon-restart", daemon=True
+            )
+            self._restart.start()
 
     def _come_back(self, lost: WorkerLink, reason: RigError) -> None:
         lost.close()

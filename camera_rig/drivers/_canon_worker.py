@@ -36,7 +36,7 @@ class _Worker:
         self._body: _canon_body.CanonBody | None = None
         self._streaming = False
         self._sequence = 0
-        self._last_frame_s = 0.0
+        self._last_good_s = 0.0
         self._commands: dict[str, Callable[..., Any]] = {
             "list": self._library.list_bodies,
             "open": self._open,
@@ -81,6 +81,7 @@ class _Worker:
                 self._stream_one()
             else:
                 self._body.drain()  # also keeps the body awake
+                self._last_good_s = time.monotonic()
         except self._failures as error:
             return self._survive(error)
         return True
@@ -92,6 +93,7 @@ class _Worker:
             value = self._commands[command.name](*command.args)
         except self._failures as raised:
             error = self._library.as_rig_error(raised, command.name.replace("_", " "))
+        self._last_good_s = time.monotonic()
         self._link.send(Answer(command.number, value, error))
         if isinstance(error, ConnectError) and command.name != "open":
             self._link.send(Lost(error))
@@ -100,6 +102,7 @@ class _Worker:
 
     def _open(self, serial: str, ports: tuple[str, ...], hint: str, size: str) -> Any:
         self._body = self._library.CanonBody.find(serial, ports, hint)
+        self._last_good_s = time.monotonic()
         return self._body.prepare(size)
 
     def _set(self, values: dict[str, str]) -> None:
@@ -117,7 +120,7 @@ class _Worker:
         if self._opened.text("liveviewsize", size) != size:
             self._opened.set("liveviewsize", size)
         self._streaming, self._sequence = True, 0
-        self._last_frame_s = time.monotonic()
+        self._last_good_s = time.monotonic()
 
     def _stop(self) -> None:
         self._streaming = False
@@ -130,15 +133,15 @@ class _Worker:
         self._frames.write_live(self._sequence, data)
         self._link.send(LiveNote(self._sequence, len(data), asked_ns, got_ns))
         self._sequence += 1
-        self._last_frame_s = time.monotonic()
+        self._last_good_s = time.monotonic()
 
     def _survive(self, error: Exception) -> bool:
         """Bear a busy body for a while; anything else ends the worker, and tells why."""
         found = self._library.as_rig_error(
             error, "live view" if self._streaming else "keeping awake"
         )
-        patient = time.monotonic() - self._last_frame_s < _STALL_S
-        if self._streaming and patient and not isinstance(found, ConnectError):
+        patient = time.monotonic() - self._last_good_s < _STALL_S
+        if patient and not isinstance(found, ConnectError):
             time.sleep(0.02)
             return True
         self._link.send(Lost(found))

@@ -160,6 +160,22 @@ def test_a_body_that_stays_away_is_an_error(body: PeerProcess) -> None:
         assert not camera.health().ok
 
 
+def test_closing_does_not_wait_for_a_camera_that_is_away(body: PeerProcess) -> None:
+    camera = canon(port_of(body), reconnect_s=60.0)
+    camera.open()
+    camera.start()
+    camera.next_frame(5.0)
+    body.tell("unplug")
+    while camera.health().ok:
+        pass
+    camera.close()
+    assert camera.worker_pid == 0
+    plug(body, port_of(body))
+    with camera:  # nobody holds the body
+        camera.start()
+        assert camera.next_frame(5.0).sequence == 0
+
+
 def test_live_view_size_is_read_from_the_pictures(body: PeerProcess) -> None:
     with canon(port_of(body), live_view_size="small") as camera:
         assert camera.configure(CameraSettings()).size == (160, 90)
