@@ -124,7 +124,7 @@ class DesignConfig(_Frozen):
     shapes: int = Field(1, ge=1)
     jitter_waves: float = Field(0.02, ge=0)
     alpha1: float = Field(0.1, ge=0)
-    alpha2: float = Field(10.0, ge=0)
+    alpha2: float = Field(1.0, ge=0)
     defocus_waves: float = 1.0
     adversary: float = Field(0.0, ge=0)
     adversary_noise: float = Field(0.003, gt=0)
@@ -174,7 +174,7 @@ class LossWeights(_Frozen):
     style: float = 1.0
     diversity: float = 1.0
     cycle: float = 7.0
-    perceptual: float = 10.0
+    perceptual: float = 1.0
     expression: float = 1.0
     heatmap: float = 100.0
     landmark: float = 0.0

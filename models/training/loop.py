@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from camera_rig.errors import ConfigError, StateError, StorageError
+from camera_rig.interrupt import SafeInterrupt
 from models.training import checkpoint as store
 from models.training.config import FILE, RunConfig
 from models.training.task import Batch, Group, Task
@@ -140,21 +141,31 @@ class Trainer:
     def run(self) -> RunSummary:
         """Train until the steps are done or nothing improves.
 
+        The first Ctrl-C ends the step, writes a checkpoint and then stops.
+
         Raises:
+            KeyboardInterrupt: Somebody stopped it; the run can be taken up again.
             StateError: A loss or gradient is not finite; the batch is saved.
         """
         began, reason = time.monotonic(), "finished"
         with ExitStack() as stack:
-            ahead = _ReadAhead(self, stack)
+            ahead, stop = _ReadAhead(self, stack), self._safe_stop(stack)
             while self.step < self.engine.steps:
                 figures = self.update(ahead.chunks(self.step))
                 self.step += 1
                 if self._after(figures):
                     reason = "early"
                     break
+                if stop is not None and stop.requested:
+                    self._save()
+                    stop.check()
             self._save()
         best = None if math.isinf(self.best) else self.best
         return RunSummary(self.folder, self.step, reason, best, time.monotonic() - began)
+
+    def _safe_stop(self, stack: ExitStack) -> SafeInterrupt | None:
+        """Let the first Ctrl-C wait for a checkpoint; of many processes torchrun takes care."""
+        return stack.enter_context(SafeInterrupt()) if self.world.size == 1 else None
 
     def positions(self, step: int, chunk: int) -> range:
         """Return the places of the endless shuffle that this process takes."""

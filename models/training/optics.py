@@ -28,6 +28,9 @@ from models.training.sources import Trained
 from models.training.task import Batch, Group, Task, stacked, tiles
 from models.training.world import World
 
+_JUDGED_NOISE = 2**40
+"""Place of the first held-out noise: far beyond any that training takes."""
+
 _DB_PER_UNIT = 10.0
 """Ten decibels recovered by the adversary count as one unit of loss."""
 
@@ -174,17 +177,19 @@ class DesignTask(Task):
     def validate(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         """Return eq. 6, frame and attack PSNR, and U's landmark error on held-out faces."""
         scene = self.placed([f.picture for f in self.held_out_faces(JUDGED_FACES)])
+        noise = np.stack([self.noise_at(_JUDGED_NOISE + i) for i in range(len(scene))])
+        rough = torch.from_numpy(noise).to(scene)
         sums: dict[str, float] = {}
-        for one in scene.split(8):
-            for name, value in self._judged(networks["heat"], one).items():
+        for one, grain in zip(scene.split(8), rough.split(8), strict=True):
+            for name, value in self._judged(networks["heat"], one, grain).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(one) / len(scene)
         settings = self.config.design
         score = sums.get("objective", settings.alpha2 * sums["heatmap"])
         score += settings.adversary * sums.get("recovered_db", 0.0) / _DB_PER_UNIT
         return {**sums, **landmark_error(self, networks["heat"], self.camera), "score": score}
 
-    def _judged(self, heat: nn.Module, scene: Tensor) -> dict[str, Tensor]:
-        settings, frame = self.config.design, self.camera(scene)
+    def _judged(self, heat: nn.Module, scene: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        settings, frame = self.config.design, self.camera(scene, noise)
         found = {
             "heatmap": heatmap_loss(heat(frame), self.teacher(scene)),
             "frame_db": psnr_db((frame - scene).square().mean((1, 2, 3))).mean(),

@@ -314,3 +314,19 @@ def test_optics_must_be_those_of_the_design(config_of, tmp_path):
     config = config_of("faces", optics={"pixel_um": 5.0})
     with pytest.raises(ConfigError, match="not those of"):
         train(config, tmp_path / "r", ALONE)
+
+
+def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(config_of, tmp_path):
+    import signal
+
+    def stop(step, _steps, _figures):
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    config = config_of("heatmap", engine={"steps": 4, "checkpoint_every": 100})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", ALONE, report=stop)
+    assert store.found(tmp_path / "cut" / "checkpoints") == [3]
+    train(config, tmp_path / "cut", ALONE)
+    train(config, tmp_path / "whole", ALONE)
+    assert_same(tensors(tmp_path / "cut"), tensors(tmp_path / "whole"))
