@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from camera_rig.errors import ConnectError
+from camera_rig.interrupt import SafeInterrupt
 from camera_rig.server.app import create_app
 from camera_rig.server.host import DeviceHost
 from camera_rig.tokens import read_token
@@ -75,33 +79,56 @@ def serve(
     import uvicorn
 
     token = read_token(options.token_file)
-    host.open()
-    try:
-        host.watch()
-        config = uvicorn.Config(
-            create_app(host, token),
-            ssl_certfile=options.certificate,
-            ssl_keyfile=options.key,
-            log_level="warning",
-            access_log=False,
-            limit_concurrency=64,
-            timeout_keep_alive=30,
-            lifespan="off",
-        )
-        listener = listen(options.bind, options.port)
-        address, port = listener.getsockname()[:2]
-        scheme = "https" if options.certificate else "http"
-        shown = f"[{address}]" if ":" in address else address
-        url = f"{scheme}://{shown}:{port}"
-        _log.info("serving", extra={"url": url})
-        if started is not None:
-            started(url)
+    with _stopped_by_any_signal():
         try:
-            uvicorn.Server(config).run([listener])
+            host.open()
+            host.watch()
+            config = uvicorn.Config(
+                create_app(host, token),
+                ssl_certfile=options.certificate,
+                ssl_keyfile=options.key,
+                log_level="warning",
+                access_log=False,
+                limit_concurrency=64,
+                timeout_keep_alive=30,
+                lifespan="off",
+            )
+            with listen(options.bind, options.port) as listener:
+                url = _url(listener, secure=options.certificate is not None)
+                _log.info("serving", extra={"url": url})
+                if started is not None:
+                    started(url)
+                uvicorn.Server(config).run([listener])
         finally:
-            listener.close()
+            # The first signal ends the serving, none may end the way to the safe state.
+            with SafeInterrupt():
+                host.close()
+
+
+@contextmanager
+def _stopped_by_any_signal() -> Iterator[None]:
+    """Turn the signals that stop a service into KeyboardInterrupt, as Ctrl-C is.
+
+    By default they end the process at once, without the way to the safe state. The HTTP
+    server raises them again when it has shut down, so they end up here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = ("SIGTERM", "SIGBREAK", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+    try:
+        yield
     finally:
-        host.close()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _url(listener: socket.socket, *, secure: bool) -> str:
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    return f"{'https' if secure else 'http'}://{shown}:{port}"
 
 
 def listen(bind: str, port: int) -> socket.socket:
