@@ -18,6 +18,7 @@ __all__ = [
     "confirmed",
     "new_passphrase",
     "open_store",
+    "read_settings",
     "table",
     "unlock",
 ]
@@ -74,6 +75,21 @@ def confirmed(question: str, yes: bool) -> bool:
     if not sys.stdin.isatty():
         raise StateError("this needs a confirmation", hint="look with --dry-run, then give --yes")
     return typer.confirm(question)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the keys of a small YAML file."""
+    import yaml
+
+    from camera_rig.errors import ConfigError
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="give a YAML file") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no settings", hint="write one 'key: value' a line")
+    return found
 
 
 def table(headers: list[str], rows: list[list[Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli._common import ConfigOption, JsonOption, emit, progress
-from cli._data_common import LabKeyOption, open_store, unlock
+from cli._data_common import LabKeyOption, open_store, read_settings, unlock
 
 if TYPE_CHECKING:
     from camera_rig.recording.prepare import PrepareSettings
@@ -166,11 +166,7 @@ def _settings(
     from camera_rig.errors import ConfigError
     from camera_rig.recording.prepare import PrepareSettings
 
-    quality: dict[str, Any] = {}
-    if rules is not None:
-        import yaml
-
-        quality = yaml.safe_load(rules.read_text(encoding="utf-8")) or {}
+    quality = read_settings(rules) if rules is not None else {}
     try:
         return PrepareSettings.model_validate({**settings, "quality": quality, "split": split})
     except ValidationError as error:

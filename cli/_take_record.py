@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli._common import console, emit
+from cli._data_common import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +104,8 @@ class _Job:
 
     def record_all(self) -> list[TakeReport]:
         """Record what is missing of the series; the user may redo or stop after each."""
+        from camera_rig.recording.manifest import FinishReason
+
         reports: list[TakeReport] = []
         todo = self.series.missing(self.store.catalog)
         if len(todo) < self.series.total:
@@ -115,7 +118,8 @@ class _Job:
                 continue
             reports.append(report)
             todo.pop(0)
-            if answer == "stop" or not report.is_clean:
+            stopped = report.seal is not None and report.seal.reason is FinishReason.STOPPED
+            if answer == "stop" or stopped or not report.is_clean:
                 break
         return reports
 
@@ -178,9 +182,7 @@ def _plan(request: Request, fsync_s: float, min_free_gb: float) -> TakePlan:
 
     settings: dict[str, Any] = {"fsync_s": fsync_s, "min_free_gb": min_free_gb}
     if request.plan_file is not None:
-        import yaml
-
-        settings |= yaml.safe_load(request.plan_file.read_text(encoding="utf-8")) or {}
+        settings |= read_settings(request.plan_file)
     try:
         return TakePlan.model_validate({**settings, "duration_s": request.duration_s})
     except ValidationError as error:

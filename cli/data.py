@@ -133,13 +133,9 @@ def keys_init(
 
     Example: rig data keys init
     """
-    import base64
-
-    from camera_rig.recording._files import read_json
-
     store = open_store(config)
     if adopt is not None:
-        made = store.keys.adopt_public(base64.b64decode(read_json(adopt)["public"]))
+        made = store.keys.adopt_public_file(adopt)
         note = "this host can write and not read"
     else:
         made = store.keys.init(None if no_passphrase else new_passphrase()).id

@@ -115,9 +115,9 @@ class Catalog:
     def matching(self, start: str) -> list[str]:
         """Return the ids that begin with ``start``."""
         with self._open() as db:
-            pattern = start.replace("%", "").replace("_", r"\_") + "%"
-            query = "SELECT take FROM takes WHERE take LIKE ? ESCAPE '\\' ORDER BY take"
-            return [row[0] for row in db.execute(query, (pattern,))]
+            # A range, not LIKE: it walks the primary key however many takes there are.
+            query = "SELECT take FROM takes WHERE take >= ?1 AND take < ?1 || ?2 ORDER BY take"
+            return [row[0] for row in db.execute(query, (start, chr(0x10FFFF)))]
 
     def rebuild(self, takes: Path) -> tuple[int, list[str]]:
         """Build the whole catalogue from the takes' files; return rows and unreadable folders."""

@@ -263,6 +263,15 @@ class KeyStore:
         self._write_public(public)
         return key_id(public)
 
+    def adopt_public_file(self, path: Path) -> str:
+        """Set the public key from another host's ``lab-public.json``; return its fingerprint."""
+        try:
+            return self.adopt_public(_unb64(read_json(path)["public"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{path} holds no public key", hint="copy lab-public.json of the reading host"
+            ) from error
+
     @property
     def lab_public(self) -> bytes:
         """The lab's public key, 32 bytes.

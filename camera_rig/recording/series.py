@@ -11,7 +11,7 @@ from camera_rig.recording.catalog import Catalog
 __all__ = ["Series", "read_prompts"]
 
 _BUILT_IN = Path(__file__).with_name("prompts.txt")
-_GOOD_ENDS = {"duration reached", "stopped by the operator"}
+_WHOLE = "duration reached"
 
 
 def read_prompts(path: Path | None) -> list[str]:
@@ -50,5 +50,5 @@ class Series:
 
     def missing(self, catalog: Catalog) -> list[int]:
         """Return the numbers still to be recorded, ascending."""
-        done = {row.number for row in catalog.rows(series=self.name) if row.state in _GOOD_ENDS}
+        done = {row.number for row in catalog.rows(series=self.name) if row.state == _WHOLE}
         return [number for number in range(1, self.total + 1) if number not in done]

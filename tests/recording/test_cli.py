@@ -103,6 +103,20 @@ def test_keys_and_passphrases(rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig("data", "keys", "rotate", code=9)
 
 
+def test_a_host_that_only_writes(rig, tmp_path: Path) -> None:
+    rig("data", "keys", "init", "--no-passphrase")
+    public = tmp_path / "rig-data" / "keys" / "lab-public.json"
+    other = public.rename(tmp_path / "lab-public.json")
+    (tmp_path / "rig-data" / "keys" / "lab-private.json").unlink()
+    (tmp_path / "wrong.json").write_text("{}")
+    rig("data", "keys", "init", "--adopt", "wrong.json", code=2)
+    assert "write and not read" in rig("data", "keys", "init", "--adopt", str(other)).stdout
+    rig(*RECORD)
+    rig("take", "verify", "last", code=9)
+    assert "all is well" in rig("take", "verify", "last", "--without-key").stdout
+    rig(*RECORD[:-2], "--plan", "absent.yaml", code=2)
+
+
 def test_help_of_each_command_has_an_example(rig) -> None:
     for noun, verbs in {
         "take": ["record", "list", "show", "verify", "recover", "delete"],
