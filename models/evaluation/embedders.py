@@ -191,7 +191,8 @@ def aligned(picture: Picture, source: Floats, target: Floats, size_px: int) -> P
     import cv2
 
     matrix = similarity(source, target)
-    return cv2.warpAffine(picture, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(picture, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def embed_all(

@@ -197,7 +197,7 @@ def reference_diversity(outputs: Floats) -> float:
     Args:
         outputs: ``(sources, references, d)`` embeddings.
     """
-    values = [pairs(one, np.arange(len(one)))[1].mean() for one in np.asarray(outputs, float)]
+    values = [pairs(one, range(len(one)))[1].mean() for one in np.asarray(outputs, float)]
     return float(np.mean(values))
 
 
