@@ -13,8 +13,6 @@ import time
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from camera_rig.contracts import (
@@ -28,10 +26,12 @@ from camera_rig.contracts import (
     Frame,
     Health,
 )
+from camera_rig.drivers._canon_labels import nearest, number, numbers
 from camera_rig.drivers._canon_link import WorkerLink
 from camera_rig.drivers._canon_messages import BodyFacts, StillFile, StillNote
 from camera_rig.drivers._canon_owner import CanonOwner, LivePicture, RestartPolicy
 from camera_rig.drivers._jpeg import decode_rgb, jpeg_size
+from camera_rig.drivers._raw import decode_raw
 from camera_rig.errors import ConnectError, RigTimeoutError, StateError, UnsupportedError
 
 __all__ = ["CanonCamera", "CanonOptions", "find_canons"]
@@ -202,13 +202,13 @@ class CanonCamera(Camera):
 
     def _do_capabilities(self) -> CameraCapabilities:
         choices = self._facts.choices
-        exposures = sorted(_numbers(choices.get("shutterspeed", ())).values())
+        exposures = sorted(numbers(choices.get("shutterspeed", ())).values())
         raw = any("RAW" in label for label in choices.get("imageformat", ()))
         return CameraCapabilities(
             modes=(CameraMode.LIVE, CameraMode.STILL),
             exposure_s=(exposures[0], exposures[-1]) if exposures else None,
-            iso=tuple(int(v) for v in _numbers(choices.get("iso", ())).values()),
-            aperture=tuple(_numbers(choices.get("aperture", ())).values()),
+            iso=tuple(int(v) for v in numbers(choices.get("iso", ())).values()),
+            aperture=tuple(numbers(choices.get("aperture", ())).values()),
             linear_modes=(CameraMode.STILL,) if raw else (),
         )
 
@@ -233,11 +233,11 @@ class CanonCamera(Camera):
             value = getattr(settings, field)
             if value is None:
                 continue
-            numbers = _numbers(self._facts.choices.get(name, ()))
-            near = min(numbers, key=lambda label: abs(math.log(numbers[label] / value)), default="")
+            offered = numbers(self._facts.choices.get(name, ()))
             tolerance = _EXPOSURE_TOLERANCE if field == "exposure_s" else 1e-6
-            if not near or abs(math.log(numbers[near] / value)) > math.log1p(tolerance):
-                why.append(f"{name} has no {value:g}; the nearest is {near or 'unknown'}")
+            near = nearest(offered, value, tolerance)
+            if near is None:
+                why.append(f"{name} has no {value:g}")
             else:
                 labels[name] = near
         if settings.mode is CameraMode.STILL and "imageformat" in self._facts.choices:
@@ -291,15 +291,15 @@ class CanonCamera(Camera):
 
     def _read_back(self, settings: CameraSettings) -> CameraSettings:
         values = self._owner.ask("read", tuple(_NAMES.values()))
-        numbers = {
-            field: _number(values[name]) if values[name] else None for field, name in _NAMES.items()
+        told = {
+            field: number(values[name]) if values[name] else None for field, name in _NAMES.items()
         }
-        iso = numbers["iso"]
+        iso = told["iso"]
         return replace(
             settings,
-            exposure_s=numbers["exposure_s"],
+            exposure_s=told["exposure_s"],
             iso=None if iso is None else int(iso),
-            aperture=numbers["aperture"],
+            aperture=told["aperture"],
             # A still's size is known once one was taken; the contract wants no guess.
             size=self._size if settings.mode is CameraMode.LIVE else None,
             gain=None,
@@ -360,7 +360,7 @@ class CanonCamera(Camera):
     def _still_frame(self, note: StillNote, file: StillFile) -> Frame:
         encoded = self._owner.read_still(file.offset, file.length)
         linear = self._settings.linear
-        pixels = _decode_raw(encoded) if linear else decode_rgb(encoded)
+        pixels = decode_raw(encoded) if linear else decode_rgb(encoded)
         self._stills += 1
         suffix = file.camera_name.rpartition(".")[2] or "jpg"
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.clock.wall_ns() / 1e9))
@@ -396,44 +396,3 @@ def _need_gphoto2() -> None:
             hint="`pip install 'camera-rig[canon]'`; there is none for Windows, "
             "see docs/windows.md for the routes there",
         )
-
-
-def _numbers(labels: tuple[str, ...]) -> dict[str, float]:
-    """Return the labels that are numbers, with their values, in the camera's order."""
-    return {label: value for label in labels if (value := _number(label)) is not None}
-
-
-def _number(label: str) -> float | None:
-    above, slash, below = label.partition("/")
-    try:
-        return float(above) / float(below) if slash else float(label)
-    except ValueError:
-        return None  # "auto", "bulb" and their like
-
-
-def _decode_raw(data: bytes) -> npt.NDArray[np.uint16]:
-    """Return linear camera RGB, H×W×3 uint16, black at 0 and white at 65535.
-
-    No white balance, no colour matrix, no brightening: a linear map of the sensor.
-    """
-    import io
-
-    try:
-        import rawpy
-    except ImportError as error:
-        raise ConnectError(
-            "RAW pictures need the Python package rawpy",
-            hint="`pip install 'camera-rig[canon]'`",
-        ) from error
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        pixels = raw.postprocess(
-            gamma=(1, 1),
-            no_auto_bright=True,
-            adjust_maximum_thr=0.0,
-            output_bps=16,
-            output_color=rawpy.ColorSpace.raw,
-            user_wb=[1.0, 1.0, 1.0, 1.0],
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.LINEAR,
-            user_flip=0,
-        )
-    return np.asarray(pixels, np.uint16)

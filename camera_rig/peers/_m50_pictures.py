@@ -36,7 +36,14 @@ def _scene(size: tuple[int, int], phase: int) -> npt.NDArray[np.float32]:
 
 @functools.lru_cache(maxsize=128)
 def jpeg(size: tuple[int, int], phase: int, gain: float, quality: int = 90) -> bytes:
-    """Return a gamma-coded JPEG of the chart; ``gain`` scales the light (1: well exposed)."""
+    """Return a gamma-coded JPEG of the chart.
+
+    Args:
+        size: Width and height, px.
+        phase: Place of the moving bar, a frame number.
+        gain: Scale of the light; 1 is well exposed.
+        quality: JPEG quality, 1 to 100.
+    """
     import cv2
 
     coded = np.clip(_scene(size, phase) * gain, 0, 1) ** (1 / 2.2)
@@ -60,6 +67,11 @@ def raw_dng(size: tuple[int, int], phase: int, gain: float) -> bytes:
 
     The true body writes CR3, which nobody outside Canon writes. LibRaw looks at the
     content, not at the name, so the same decoding path runs.
+
+    Args:
+        size: Width and height, px.
+        phase: Place of the moving bar, a frame number.
+        gain: Scale of the light; 1 is well exposed.
     """
     width, height = (size[0] & ~1, size[1] & ~1)
     linear = np.clip(_scene((width, height), phase) * gain, 0, 1)
