@@ -16,6 +16,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def rig(clock: Clock) -> tuple[World, dict[str, Any]]:
 
 
 def live(seconds: float) -> dict[str, float]:
-    """Run both cameras at their pace and measure the CPU time of this process."""
+    """Run both cameras at their pace, a thread each, and measure this process's CPU time."""
     _, devices = rig(SystemClock())
     cameras = [devices["privacy"], devices["side"]]
     for camera in cameras:
@@ -63,17 +64,21 @@ def live(seconds: float) -> dict[str, float]:
     for _ in range(30):
         for camera in cameras:
             camera.next_frame(2.0)
-    wall, cpu, frames = time.monotonic(), time.process_time(), 0
-    before = [camera.health().readings["frames_delivered"] for camera in cameras]
-    while time.monotonic() - wall < seconds:
-        for camera in cameras:
+    lost = -sum(camera.health().readings["frames_lost"] for camera in cameras)
+    until = time.monotonic() + seconds
+
+    def watch(camera: TwinCamera) -> int:
+        count = 0
+        while time.monotonic() < until:
             camera.next_frame(2.0)
+            count += 1
+        return count
+
+    wall, cpu = time.monotonic(), time.process_time()
+    with ThreadPoolExecutor(2) as pool:
+        frames = sum(pool.map(watch, cameras))
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    frames = sum(
-        camera.health().readings["frames_delivered"] - start
-        for camera, start in zip(cameras, before, strict=True)
-    )
-    lost = sum(camera.health().readings["frames_lost"] for camera in cameras)
+    lost += sum(camera.health().readings["frames_lost"] for camera in cameras)
     cores = os.cpu_count() or 1
     return {
         "cores": cores,
@@ -87,22 +92,27 @@ def live(seconds: float) -> dict[str, float]:
 
 
 def offline(take_s: float) -> dict[str, float]:
-    """Simulate a take with a clock that nobody waits for."""
-    world, devices = rig(ManualClock())
+    """Simulate a take with a clock that nobody waits for, one thread per camera."""
+    _, devices = rig(ManualClock())
     cameras = [devices["privacy"], devices["side"]]
     for camera in cameras:
         camera.start()
         camera.next_frame(2.0)
-    wall, cpu, start_s = time.monotonic(), time.process_time(), world.now_s()
-    while world.now_s() - start_s < take_s:
-        for camera in cameras:
-            camera.next_frame(2.0)
+    frames = round(30 * take_s)
+
+    def take(camera: TwinCamera) -> None:
+        for _ in range(frames):
+            camera.next_frame(1e3)
+
+    wall, cpu = time.monotonic(), time.process_time()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(take, cameras))
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     return {
         "take_s": take_s,
         "wall_s": round(wall, 2),
         "cpu_s": round(cpu, 2),
-        "times_faster_than_life_by_cpu": round(take_s / cpu, 2),
+        "times_faster_than_life": round(take_s / wall, 2),
     }
 
 

@@ -179,21 +179,20 @@ def _coarse_kernel(
     """
     import scipy.fft
 
-    rows, columns = shape[0] * factor, shape[1] * factor
-    fine = np.zeros((rows, columns), np.float32)
     n = plane.shape[-1]
-    fine[:n, :n] = plane
-    fine = np.roll(fine, (-(n // 2), -(n // 2)), axis=(0, 1))
-    if factor == 1:
-        return fine
-    spectrum = scipy.fft.rfft2(fine)
-    low, half = shape[0] // 2, shape[1] // 2
-    cut = np.concatenate([spectrum[:low], spectrum[-low:]])[:, : half + 1]
-    fy = scipy.fft.fftfreq(shape[0], factor)[:, None]
-    fx = scipy.fft.rfftfreq(shape[1], factor)[None, :]
-    cut /= np.cos(np.pi * fy * mean_step_px) * np.cos(np.pi * fx * mean_step_px)
-    coarse = scipy.fft.irfft2(cut, s=shape)
-    return np.ascontiguousarray(coarse, dtype=np.float32)
+    if factor > 1:
+        spectrum = scipy.fft.rfft2(np.fft.ifftshift(plane))
+        n //= factor
+        low, half = n // 2, n // 2
+        cut = np.concatenate([spectrum[:low], spectrum[-low:]])[:, : half + 1]
+        fy = scipy.fft.fftfreq(n, factor)[:, None]
+        fx = scipy.fft.rfftfreq(n, factor)[None, :]
+        cut /= np.cos(np.pi * fy * mean_step_px) * np.cos(np.pi * fx * mean_step_px)
+        # Sums, not densities: a coarse cell takes the light of all its pixels.
+        plane = np.fft.fftshift(scipy.fft.irfft2(cut, s=(n, n)))
+    whole = np.zeros(shape, np.float32)
+    whole[:n, :n] = plane
+    return np.roll(whole, (-(n // 2), -(n // 2)), axis=(0, 1))
 
 
 def _even_length(minimum: int) -> int:
