@@ -23,6 +23,8 @@ __all__ = ["RemoteLink", "RemoteOptions"]
 _log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
 
+_BEAT = "/lease/beat"
+
 
 class RemoteOptions(DriverOptions):
     """Where a device is served.
@@ -97,10 +99,12 @@ class RemoteLink:
 
     def get(self, path: str) -> Any:
         """Ask a question; return the result."""
+        self._need_link()
         return self._parsed(wire.Reply, self._send("GET", path, None)).result
 
     def ask(self, path: str, body: BaseModel | None = None) -> Any:
         """Ask a question with a body; return the result."""
+        self._need_link()
         return self._parsed(wire.Reply, self._send("POST", path, body)).result
 
     def command(
@@ -139,7 +143,7 @@ class RemoteLink:
             return Health(False, warnings=(error.message,))
         warnings = tuple(str(each) for each in told["warnings"])
         if self._lost is not None:
-            warnings = (f"the lease was lost: {self._lost}", *warnings)
+            warnings = (f"link or lease was lost: {self._lost}", *warnings)
         return Health(bool(told["ok"]) and self._lost is None, dict(told["readings"]), warnings)
 
     def close(self) -> None:
@@ -148,7 +152,7 @@ class RemoteLink:
         if self._heart is not None:
             self._heart.join()
         try:
-            if self._lease is not None and self._lost is None:
+            if self._lease is not None:
                 self._send("POST", "/lease/release", wire.Beat(lease=self._lease))
         except RigError as error:
             # The far end notices by itself and goes to its safe state.
@@ -164,14 +168,17 @@ class RemoteLink:
             RigError: The lease is over, or the link fails.
         """
         if self._lease is not None:
-            self._send("POST", "/lease/beat", wire.Beat(lease=self._lease))
+            self._send("POST", _BEAT, wire.Beat(lease=self._lease))
 
-    def _need_lease(self) -> str:
+    def _need_link(self) -> None:
         if self._lost is not None:
             raise ConnectError(
-                f"the lease at {self._where} was lost: {self._lost}",
-                hint="the device is in its safe state; close the rig, look, open it again",
+                f"link or lease at {self._where} was lost: {self._lost}",
+                hint="the device goes to its safe state; close the rig, look, open it again",
             )
+
+    def _need_lease(self) -> str:
+        self._need_link()
         if self._lease is None:
             request = wire.LeaseRequest(client=platform.node()[:200] or "rig", nonce=self._nonce)
             granted = self._parsed(wire.LeaseReply, self._send("POST", "/lease", request))
@@ -233,6 +240,9 @@ class RemoteLink:
                 f"{self._where} did not answer {path} in time",
                 hint="check the far host; whether the command was run is not known",
             ) from failure
+        if path != _BEAT:
+            # What became of the device is not known now; nobody may go on as if it were.
+            self._lost = f"it cannot be reached: {failure}"
         raise ConnectError(
             f"{self._where} cannot be reached: {failure}",
             hint="check that `rig serve` runs there, the address, port and firewall",

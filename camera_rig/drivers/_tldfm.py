@@ -101,7 +101,11 @@ _STATUS: dict[int, tuple[type[RigError], str, str]] = {
     _EXTENDED + 0x09: (SafetyError, "a Zernike amplitude is out of range", "use -1 … 1"),
     0xBFFF0011: (ConnectError, "the mirror is not there", "check cable, supply and USB port"),
     0xBFFF0015: (RigTimeoutError, "the mirror did not answer in time", "check the USB cable"),
-    0xBFFF000E: (StateError, "the session is no longer valid", "close the rig and open it again"),
+    0xBFFF000E: (
+        ConnectError,
+        "the link was lost: the session is no longer valid",
+        "close the rig and open it again",
+    ),
 }
 _WARNING = {
     0x3FFC0900: "the electronics are getting hot",

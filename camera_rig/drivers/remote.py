@@ -82,6 +82,8 @@ class RemoteMirror(_Remote, Mirror):
     safe shape; whoever goes on must look first.
     """
 
+    _facts: wire.MirrorFacts | None = None
+
     @property
     def actuators(self) -> int:
         """Number of actuators."""
@@ -155,9 +157,12 @@ class RemoteMirror(_Remote, Mirror):
 
     @property
     def _known(self) -> wire.MirrorFacts:
-        facts = self._to.description.mirror
-        assert facts is not None  # noqa: S101 - a mirror tells them
-        return facts
+        facts = None if self._link is None else self._link.description.mirror
+        self._facts = facts or self._facts
+        if self._facts is None:
+            self._need_open()
+        assert self._facts is not None  # noqa: S101 - a mirror tells them
+        return self._facts
 
     def _do_apply(self, command_v: Volts) -> None:
         self._walk(command_v, "apply")

@@ -25,7 +25,7 @@ from camera_rig.contracts import (
 )
 from camera_rig.drivers import _tldfm as lib
 from camera_rig.drivers._tldfm import Library, Out
-from camera_rig.errors import ConfigError, ConnectError, SafetyError, UnsupportedError
+from camera_rig.errors import ConfigError, ConnectError, RigError, SafetyError, UnsupportedError
 
 __all__ = ["ThorlabsMirror", "ThorlabsOptions"]
 
@@ -177,7 +177,11 @@ class ThorlabsMirror(Mirror):
     def _do_close(self) -> None:
         session, self._session = self._session, None
         if session is not None and self._library is not None:
-            self._library.call("TLDFMX_close", session)
+            try:
+                self._library.call("TLDFMX_close", session)
+            except RigError as error:
+                # A mirror that is gone cannot be hung up on; the session is forgotten.
+                _log.warning("mirror_not_closed", extra={"why": error.message})
 
     def _do_info(self) -> DeviceInfo:
         driver, firmware = Out(ctypes.c_char, lib.TEXT), Out(ctypes.c_char, lib.TEXT)
@@ -208,8 +212,11 @@ class ThorlabsMirror(Mirror):
         return {name: float(out.value) for name, out in zip(sensors, read, strict=True)}
 
     def _do_health(self) -> Health:
-        readings = {f"{name}_c": value for name, value in self._do_temperatures_c().items()}
         assert self._library is not None  # noqa: S101 - open
+        try:
+            readings = {f"{name}_c": value for name, value in self._do_temperatures_c().items()}
+        except RigError as error:
+            return Health(False, warnings=(error.message,))
         return Health(True, readings, self._library.take_warnings())
 
     def _do_relax_commands(self) -> Iterator[Volts]:

@@ -111,7 +111,7 @@ class PlayModel:
         return cls.symmetric(actuators, np.array([1 / 3, 2 / 3]), np.array([0.175, 0.175]), 0.65)
 
     def loop_area(self, low: float, high: float) -> Array:
-        """Return the area of the loop between two voltages per actuator (normalised squared)."""
+        """Return the area of the loop from ``low`` to ``high`` (normalised), per actuator."""
         half = (high - low) / 2.0
         each = 4.0 * self.radii * np.maximum(0.0, half - self.radii)
         area: Array = self.weights @ each

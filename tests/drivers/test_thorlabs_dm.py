@@ -29,6 +29,7 @@ from camera_rig.errors import (
     StateError,
     UnsupportedError,
 )
+from tests.contract import Cable, MirrorContract
 
 SHIM = Path(__file__).parent / "shim"
 FORBIDDEN = {
@@ -227,7 +228,7 @@ STATUSES = {
     0xBFFC0A08: SafetyError,
     0xBFFF0011: ConnectError,
     0xBFFF0015: RigTimeoutError,
-    0xBFFF000E: StateError,
+    0xBFFF000E: ConnectError,
     0xBFFC0999: ConnectError,  # not in any table: the library's own text is told
 }
 
@@ -302,12 +303,24 @@ def test_lost_session_is_told_and_close_still_closes(shim):
     mirror = shim.mirror()
     mirror.open()
     shim.c.shim_reset()  # the device forgot us: every call says "invalid session" now
-    with pytest.raises(StateError, match="session is no longer valid"):
+    with pytest.raises(ConnectError, match="session is no longer valid"):
         mirror.read_back()
     with pytest.raises(RigError):
         mirror.close()  # parking fails, and that is told
     assert not mirror.is_open
     mirror.close()
+
+
+class TestThorlabsContract(MirrorContract):
+    keeps_shape_over_open = False
+
+    @pytest.fixture
+    def mirror(self, shim):
+        return shim.mirror(park_on_close=False)
+
+    @pytest.fixture
+    def cable(self, shim):
+        return Cable(lambda: shim.set("unplugged", 1), lambda: shim.set("unplugged", 0))
 
 
 def test_only_listed_functions_exist_and_none_is_dangerous(shim):

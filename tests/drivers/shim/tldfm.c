@@ -26,7 +26,7 @@ typedef uint16_t Bool;
 typedef struct {
     double volts[SEGMENTS], low, high, after_init, temperature[4];
     int32_t open, devices, available, compensation, self_test, relax_left, relax_forever;
-    int32_t calls, dangerous, overrun, terms;
+    int32_t calls, dangerous, overrun, terms, unplugged;
     char inject_name[64];
     Status inject_status;
     int32_t inject_after;
@@ -38,6 +38,7 @@ static Status enter(const char *name, Session s, int needs_session) {
     d.calls++;
     if (d.inject_name[0] && strcmp(name, d.inject_name) == 0 && d.inject_after-- <= 0)
         return d.inject_status;
+    if (d.unplugged) { d.open = 0; return (Status)0xBFFF0011u; }
     if (needs_session && (!d.open || s != HANDLE)) return INVALID_SESSION;
     return 0;
 }
@@ -73,6 +74,7 @@ API shim_set(const char *key, double value) {
     else if (!strcmp(key, "terms")) d.terms = (int)value;
     else if (!strcmp(key, "relax_forever")) d.relax_forever = (int)value;
     else if (!strcmp(key, "mirror_c")) d.temperature[2] = value;
+    else if (!strcmp(key, "unplugged")) d.unplugged = (int)value;
     else return -1;
     return 0;
 }
