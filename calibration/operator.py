@@ -73,6 +73,7 @@ _TWIN_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "point": ("point", {}),
     "flat": ("flat", {"level": 0.8, "ambient": 1.0, "lamp": 0.0}),
     "dark": ("flat", {"level": 0.0, "ambient": 0.0, "lamp": 0.0}),
+    "lamp": ("flat", {"level": 0.8, "ambient": 0.02, "lamp": 0.7}),
     "charuco": ("charuco", {}),
     "blink": ("blink", {}),
 }
