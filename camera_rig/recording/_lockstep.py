@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = ["Lockstep"]
 
 _FOREVER_NS = 1 << 63
+_PATIENCE = 8
 
 
 class Lockstep:
@@ -19,6 +20,7 @@ class Lockstep:
 
     def __init__(self, roles: Iterable[str]) -> None:
         self._last_ns = dict.fromkeys(roles, -1)
+        self._turns = dict.fromkeys(self._last_ns, 0)
         self._until_ns = 0
         self._changed = threading.Condition()
 
@@ -36,10 +38,16 @@ class Lockstep:
             while not stop.is_set() and not self._may_go(role):
                 self._changed.wait(0.05)
 
-    def went(self, role: str, now_ns: int) -> None:
-        """Tell how far ``role`` has come (ns)."""
+    def went(self, role: str, now_ns: int, *, waited: bool) -> None:
+        """Tell how far ``role`` has come (ns), and whether it had to wait for its frame.
+
+        A frame that was there already arrived at some earlier time that nobody knows: its
+        camera is behind and goes again, a few times at most, until it has to wait.
+        """
         with self._changed:
-            self._last_ns[role] = now_ns
+            self._turns[role] += 1
+            if waited or self._turns[role] % _PATIENCE == 0:
+                self._last_ns[role] = now_ns
             self._changed.notify_all()
 
     def leave(self, role: str) -> None:
@@ -49,8 +57,8 @@ class Lockstep:
             self._changed.notify_all()
 
     def _may_go(self, role: str) -> bool:
-        # By name where two are level: one at a time moves the clock, never both.
-        first = min(self._last_ns, key=lambda name: (self._last_ns[name], name))
+        # In turn where two are level: one at a time moves the clock, never both.
+        first = min(self._last_ns, key=lambda name: (self._last_ns[name], self._turns[name], name))
         return role == first and self._last_ns[role] < self._until_ns
 
     def _set(self, until_ns: int) -> None:

@@ -141,13 +141,15 @@ class CameraWorker:
             return self.camera.next_frame(self._timeout_s)
         self._lockstep.wait_turn(self.role, self._stop)
         frame: Frame | None = None
+        before_ns = self._clock.now_ns()
         try:
             frame = self.camera.next_frame(self._timeout_s)
             return frame
         finally:
             if frame is not None or self.latest is not None:
                 # A camera still without a frame keeps its turn until it gives up.
-                self._lockstep.went(self.role, self._clock.now_ns())
+                now_ns = self._clock.now_ns()
+                self._lockstep.went(self.role, now_ns, waited=now_ns > before_ns)
 
 
 def _lost(role: str, silent_s: float) -> RigError:

@@ -108,17 +108,29 @@ class ArrivalEstimator:
         self._stated_ns: dict[str, int] = {}
         self._intervals: dict[str, deque[int]] = {}
 
-    def add(self, role: str, captured_ns: int, received_ns: int, uncertainty_ns: int = 0) -> bool:
+    def add(
+        self,
+        role: str,
+        captured_ns: int,
+        received_ns: int,
+        uncertainty_ns: int = 0,
+        exposure_s: float = 0.0,
+    ) -> bool:
         """Take one frame in; return whether a window closed, so the model may be new.
 
-        ``uncertainty_ns`` is what the driver states itself: jitter beyond it is the model's.
+        Args:
+            role: ``privacy`` or ``side``.
+            captured_ns: Stamp of the middle of the exposure, ns.
+            received_ns: When it arrived, rig clock, ns.
+            uncertainty_ns: What the driver states itself: jitter beyond it is the model's.
+            exposure_s: Exposure time, s: a frame cannot leave before its exposure ends.
         """
         self._stated_ns[role] = uncertainty_ns
         if role in self._last:
             intervals = self._intervals.setdefault(role, deque(maxlen=300))
             intervals.append(captured_ns - self._last[role])
         self._last[role] = captured_ns
-        delay_ns = received_ns - captured_ns
+        delay_ns = received_ns - captured_ns - round(exposure_s * 0.5e9)
         window, stamp, least = self._open.get(role, (captured_ns, captured_ns, delay_ns))
         closed = captured_ns - window >= self._window_ns
         if closed:

@@ -413,7 +413,9 @@ class Recorder:
 
     def _listen(self, role: str, frame: Frame, received_ns: int) -> None:
         with self._lock:
-            self._estimator.add(role, frame.captured_ns, received_ns, frame.uncertainty_ns)
+            self._estimator.add(
+                role, frame.captured_ns, received_ns, frame.uncertainty_ns, frame.exposure_s
+            )
 
     def _check_workers(self) -> None:
         if self._trigger is not None and self._trigger.error is not None:

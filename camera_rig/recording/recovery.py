@@ -242,5 +242,5 @@ def _model_from(lines: list[JournalLine]) -> ClockModel:
     for line in lines:
         for role, frame in line.body.get("frames", {}).items():
             stamps = (frame["captured_ns"], frame["received_ns"], frame["uncertainty_ns"])
-            estimator.add(role, *stamps)
+            estimator.add(role, *stamps, exposure_s=frame["exposure_s"])
     return estimator.model()
