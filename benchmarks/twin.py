@@ -113,6 +113,8 @@ def offline(take_s: float) -> dict[str, float]:
         "wall_s": round(wall, 2),
         "cpu_s": round(cpu, 2),
         "times_faster_than_life": round(take_s / wall, 2),
+        "cpu_ms_per_pair": round(1e3 * cpu / frames, 2),
+        "free_share_of_two_cores_at_30_fps": round(1 - 30 * cpu / frames / 2, 3),
     }
 
 

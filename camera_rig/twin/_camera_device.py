@@ -247,7 +247,7 @@ class TwinCamera(Camera):
 def _decoded(coded: bytes) -> npt.NDArray[np.uint8]:
     import cv2
 
-    bgr = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
+    rgb = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if rgb is None:
         raise UnsupportedError("a JPEG could not be decoded", hint="check the OpenCV build")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr), dtype=np.uint8)
+    return np.asarray(rgb, dtype=np.uint8)

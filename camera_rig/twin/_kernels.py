@@ -1,4 +1,4 @@
-"""The three inner loops of the twin, compiled: resample, expose to 8 bit, accumulate.
+"""The inner loops of the twin, compiled: look up, blur a little, expose to 8 bit.
 
 They release the interpreter lock and use one thread each: two cameras in two threads
 run side by side, and nothing spins while waiting.
@@ -45,6 +45,36 @@ def resample(  # type: ignore[no-untyped-def]  # numba reads types at call time
                     + w10 * flat[below + c]
                     + w11 * flat[below + 3 + c]
                 )
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def correlate(samples, kernels, out):  # type: ignore[no-untyped-def]
+    """Correlate planes (3, h + k - 1, w + k - 1) with (3, k, k) kernels into (3, h, w)."""
+    size = kernels.shape[1]
+    for c in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            row = out[c, i]
+            row[:] = np.float32(0.0)
+            for a in range(size):
+                line = samples[c, i + a]
+                for b in range(size):
+                    weight = kernels[c, a, b]
+                    for j in range(row.shape[0]):
+                        row[j] += weight * line[j + b]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def widen(half, out):  # type: ignore[no-untyped-def]
+    """Turn half-precision bits (uint16, not negative) into float32 ``out``, both flat.
+
+    A half's exponent and fraction, moved into place, are a float32 that is 2^112 too
+    small; the product is exact, for subnormal halves too.
+    """
+    bits = out.view(np.int32)
+    for i in range(half.size):
+        bits[i] = np.int32(half[i]) << np.int32(13)
+    for i in range(half.size):
+        out[i] *= np.float32(5.192296858534828e33)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -118,3 +148,5 @@ def warm() -> None:
         plane, plane, weights, ones, np.ones(3, np.float32), levels, noise, table, np.uint64(1), out
     )
     accumulate(plane, plane.copy(), weights[0])
+    correlate(np.zeros((3, 4, 4), np.float32), np.zeros((3, 3, 3), np.float32), plane)
+    widen(np.zeros(2, np.uint16), np.zeros(2, np.float32))

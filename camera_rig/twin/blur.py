@@ -55,15 +55,9 @@ class DirectBlur:
 
     def __call__(self, samples: Floats32, out: Floats32) -> None:
         """Filter each colour by its kernel."""
-        import cv2
+        from camera_rig.twin import _kernels
 
-        rim = self.kernels.shape[-1] // 2
-        for plane, kernel, target in zip(samples, self.kernels, out, strict=True):
-            if rim == 0:
-                np.multiply(plane, kernel[0, 0], out=target)
-                continue
-            filtered = cv2.filter2D(plane, cv2.CV_32F, kernel)
-            target[:] = filtered[rim:-rim, rim:-rim]
+        _kernels.correlate(samples, self.kernels, out)
 
 
 class FourierBlur:
