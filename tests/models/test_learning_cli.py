@@ -147,16 +147,19 @@ def test_low_resolution_goes_through_the_same_path(runs, faces_folder, tmp_path)
     ("setting", "word"),
     [("engine.stepps=3", "stepps"), ("engine.batch=four", "batch"), ("seed", "no '='")],
 )
-def test_a_wrong_setting_is_named(faces_folder, tmp_path, setting, word):
-    error = rig("train", "--design", "x", "--out", tmp_path / "r", "--data", faces_folder,
-                "--preset", "tiny", "--set", setting, "--json", code=2)  # fmt: skip
+def test_a_wrong_setting_is_named(runs, faces_folder, tmp_path, setting, word):
+    error = rig("train", "--design", runs[0] / "design", "--out", tmp_path / "r",
+                "--data", faces_folder, "--preset", "tiny", "--set", setting, "--json",
+                code=2)  # fmt: skip
     assert word in error["message"]
 
 
-def test_missing_data_and_design_are_named(tmp_path, faces_folder):
+def test_missing_data_and_design_are_named(runs, tmp_path, faces_folder):
     error = rig("train", "--design", tmp_path / "no", "--out", tmp_path / "r", "--data",
                 faces_folder, "--preset", "tiny", "--json", code=2)  # fmt: skip
     assert "neither a run nor a bundle" in error["message"]
-    error = rig("train", "--design", "x", "--out", tmp_path / "r", "--data",
+    error = rig("train", "--design", runs[0] / "design", "--out", tmp_path / "r", "--data",
                 tmp_path / "none", "--preset", "tiny", "--json", code=2)  # fmt: skip
     assert "is no folder" in error["message"]
+    error = rig("train", "--out", tmp_path / "r", "--data", faces_folder, "--json", code=2)
+    assert "either --design or --teacher" in error["message"]
