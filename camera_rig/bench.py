@@ -30,7 +30,9 @@ class MirrorGeometry(_Frozen):
         segment0_angle_deg: Direction of the middle of segment 0 of every ring, from
             +x counter-clockwise, degrees.
         counter_clockwise: Whether segment numbers grow counter-clockwise.
-        stroke_um: Spherical wavefront stroke of all segments over the full range, µm.
+        stroke_um: Stroke of the glass for a spherical shape, all segments together over
+            the whole voltage range, µm of surface: as much wavefront from mid-range to
+            one end.
     """
 
     ring_segments: tuple[int, ...] = (8, 16, 16)

@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"obj": {}, "help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Drive, calibrate and use an optical privacy camera, real or simulated.\n\n"
     "Example: rig doctor --config simulated",
 )

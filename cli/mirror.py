@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 app = make_app("Look at the deformable mirror and shape it.")
 
-FileArgument = Annotated[Path, typer.Argument(help="Coefficient file, YAML or JSON.")]
+FileArgument = Annotated[
+    str, typer.Argument(help="Coefficient file (YAML or JSON), or the name of one that ships.")
+]
 NameArgument = Annotated[str, typer.Argument(help="Name of a kept shape.")]
 ModelOption = Annotated[
     bool, typer.Option("--model", help="While not calibrated, use the plate model of the bench.")
@@ -177,14 +179,16 @@ def load(
     Refuses what cannot be reached, naming mode and excess. The loaded shape becomes the
     safe shape: what the mirror returns to on exit or when a link is lost.
 
-    Example: rig mirror load hw_configs/coefficients/lopez2024.yaml --model --dry-run
+    Example: rig mirror load lopez2024 --model --dry-run
     """
+    from camera_rig.config import coefficient_file
     from camera_rig.mirror.picture import save_map
     from camera_rig.optics import Coefficients
     from cli._mirror_view import show_plan, thumbnail
 
     fit = _fit(nearest, scale)
-    wanted = Coefficients.load(file)
+    source = coefficient_file(file)
+    wanted = Coefficients.load(source)
     with _sitting(config, model=model) as sitting:
         mirror, bench = sitting.rig.mirror, sitting.rig.config.bench
         plan = sitting.modal.plan(wanted, fit)
@@ -194,9 +198,9 @@ def load(
             psf = thumbnail(plan.shape_um, bench) if plan.shape_um else None
             save_map(png, bench.mirror, plan.command_v, mirror.limits, psf)
         plan.require_reachable()
-        data = {"file": str(file), "dry_run": dry_run, **plan.to_dict()}
+        data = {"file": str(source), "dry_run": dry_run, **plan.to_dict()}
         if not dry_run:
-            found_v = sitting.modal.send(plan.command_v, reason=f"load {file.name}")
+            found_v = sitting.modal.send(plan.command_v, reason=f"load {source.name}")
             data["read_back_v"] = found_v.tolist()
             data["deviation_v"] = float(abs(found_v - plan.command_v).max())
 
@@ -330,10 +334,11 @@ def compare(first: FileArgument, second: FileArgument, as_json: JsonOption = Fal
 
     Example: rig mirror compare learned.yaml measured.yaml
     """
+    from camera_rig.config import coefficient_file
     from camera_rig.optics import Coefficients
     from cli._mirror_view import compared, show_comparison
 
-    data = compared(Coefficients.load(first), Coefficients.load(second))
+    data = compared(*(Coefficients.load(coefficient_file(one)) for one in (first, second)))
     emit(data, as_json, lambda: show_comparison(data))
 
 
