@@ -40,7 +40,7 @@ def open_store(config: str) -> DataStore:
 
 def unlock(store: DataStore, key_file: Path | None) -> Unlock:
     """Return how to open the lab's key; asks for the passphrase where one is needed."""
-    from camera_rig.recording.keys import LabPrivateKey
+    from camera_rig.recording.key_pairs import LabPrivateKey
     from camera_rig.recording.store import Unlock
 
     path = key_file or store.keys.private_path

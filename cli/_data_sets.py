@@ -33,7 +33,8 @@ def prepare(
         str, typer.Option(help="'truth' on the twin, 'dlib' on people; 'auto' decides.")
     ] = "auto",
     register: Annotated[
-        Path | None, typer.Option(help="Registration of `rig calibrate`; else the twin's truth.")
+        Path | None,
+        typer.Option(help="Registration file; else the calibration in use, or the twin's truth."),
     ] = None,
     rules: Annotated[Path | None, typer.Option(help="YAML file with quality limits.")] = None,
     scope: Annotated[str, typer.Option(help="What the set is for: train or evaluate.")] = "train",
@@ -59,6 +60,8 @@ def prepare(
         {"size_px": size, "detector": chosen, "every": every, "scope": scope},
         {**_split(split), "by": by, "gap_s": gap, "seed": seed},
     )
+    if register is None and not simulated:
+        register = _calibrated(config)
     registration = Registration.load(register) if register else None
     access = store.access(f"prepare {out.name}", unlock(store, lab_key))
     with progress(plain=as_json) as shown:
@@ -138,6 +141,19 @@ def sheet(
     with PreparedSet(folder, access) as found:
         write_private(out, found.sheet(take))
     typer.echo(f"{out}: shows faces in the clear; delete it after looking")
+
+
+def _calibrated(config: str) -> Path | None:
+    """Return the registration file of the calibration in use, if there is one."""
+    from calibration.artifact import CalibrationStore
+    from camera_rig.config import load_config
+
+    store = CalibrationStore(load_config(config).calibration.root)
+    artifact = store.active("registration")
+    if artifact is None:
+        return None
+    typer.echo(f"registration {artifact.id} of {artifact.made_at}", err=True)
+    return store.folder(artifact) / "registration.json"
 
 
 def _takes(store: DataStore, names: list[str]) -> list[Take]:

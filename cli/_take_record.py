@@ -77,6 +77,7 @@ def run(request: Request) -> None:
         light = rig.light if plan.trigger == "light" else None
         with Recorder(cameras, rig.clock, plan, clock_model=model, light=light) as recorder:
             recorder.warm_up()
+            recorder.check_clock_model()
             needs = _estimate(recorder, plan, store, len(series.missing(store.catalog)))
             if request.dry_run:
                 _print_plan(request, series, store, permit, plan, needs)

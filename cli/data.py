@@ -150,7 +150,7 @@ def keys_show(config: ConfigOption = "simulated", as_json: JsonOption = False) -
 
     Example: rig data keys show
     """
-    from camera_rig.recording.keys import key_id
+    from camera_rig.recording.key_pairs import key_id
 
     keys = open_store(config).keys
     data = {

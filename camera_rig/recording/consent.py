@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from camera_rig.contracts import Clock, DeviceInfo
 from camera_rig.errors import ConfigError, PrivacyError
 from camera_rig.recording._files import make_private_dir, write_json
-from camera_rig.recording.keys import KeyStore, SubjectKey, check_pseudonym
+from camera_rig.recording.key_pairs import SubjectKey, check_pseudonym
+from camera_rig.recording.keys import KeyStore
 from camera_rig.recording.manifest import ConsentRef, read_model
 
 __all__ = [

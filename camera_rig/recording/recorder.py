@@ -10,11 +10,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +26,6 @@ from camera_rig.errors import RigError, StateError
 from camera_rig.interrupt import SafeInterrupt
 from camera_rig.recording._files import canonical_json
 from camera_rig.recording._lockstep import Lockstep
-from camera_rig.recording._queue import QueueDepth
 from camera_rig.recording._session import TakeSession
 from camera_rig.recording._trigger import Trigger
 from camera_rig.recording._worker import CameraWorker, SourceRate
@@ -35,109 +34,19 @@ from camera_rig.recording.consent import RecordingPermit
 from camera_rig.recording.manifest import (
     Anchor,
     CameraRecord,
-    FinishReason,
-    Seal,
     TakeManifest,
     new_take_id,
 )
 from camera_rig.recording.memory import forbid_core_dumps
 from camera_rig.recording.packing import Packer
 from camera_rig.recording.plan import TakePlan
+from camera_rig.recording.status import Phase, RecorderStatus, TakeContext, TakeReport
 from camera_rig.recording.take import TakeWriter
 from camera_rig.recording.vault import FrameClass, SealedKeys, new_keys
 
 __all__ = ["Phase", "Recorder", "RecorderStatus", "TakeContext", "TakeReport"]
 
-StatusHook = Callable[["RecorderStatus"], None]
-
-
-class Phase(StrEnum):
-    """What the recorder does now."""
-
-    IDLE = "idle"
-    STREAMING = "streaming"
-    RECORDING = "recording"
-    SEALING = "sealing"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderStatus:
-    """One look at the recorder; the thumbnail source is the privacy branch, never the side.
-
-    Args:
-        phase: What it does.
-        elapsed_s: Since the take began, s.
-        remaining_s: Until it ends, s.
-        rates: Role to what the camera gives.
-        pairs: Pairs stored.
-        over_tolerance: Of these, further apart than the tolerance.
-        unpaired: Role to frames stored alone.
-        lost: Role to frames the camera skipped.
-        dropped: Role to frames that found no room.
-        last_skew_ms: Skew of the newest pair, ms.
-        queue: How full the hand-over is and was.
-        stored_bytes: Bytes stored.
-        clock_model: The model in use.
-        privacy: Newest frame of the privacy branch, for a thumbnail; None when shed.
-    """
-
-    phase: Phase
-    elapsed_s: float = 0.0
-    remaining_s: float = 0.0
-    rates: Mapping[str, SourceRate] = field(default_factory=dict)
-    pairs: int = 0
-    over_tolerance: int = 0
-    unpaired: Mapping[str, int] = field(default_factory=dict)
-    lost: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    last_skew_ms: float = 0.0
-    queue: QueueDepth | None = None
-    stored_bytes: int = 0
-    clock_model: ClockModel = field(default_factory=ClockModel)
-    privacy: Frame | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TakeContext:
-    """What goes into the manifest besides the plan; all JSON-able.
-
-    Args:
-        config: The rig's configuration.
-        mirror: Device, coefficients, commands as read back.
-        calibrations: Name to identifier.
-        series: Name and number within it.
-        prompt: What the subject was asked to do.
-    """
-
-    config: Mapping[str, Any] = field(default_factory=dict)
-    mirror: Mapping[str, Any] = field(default_factory=dict)
-    calibrations: Mapping[str, str] = field(default_factory=dict)
-    series: tuple[str, int] | None = None
-    prompt: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TakeReport:
-    """How a take ended.
-
-    Args:
-        folder: Where it lies.
-        seal: Its seal; None when even sealing failed and ``rig take recover`` must help.
-        error: What ended it, if it was an error.
-    """
-
-    folder: Path
-    seal: Seal | None
-    error: RigError | None
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether it ran to its end and every frame that came was stored."""
-        if self.seal is None or self.error is not None:
-            return False
-        ended = self.seal.reason in {FinishReason.DURATION, FinishReason.STOPPED}
-        return ended and not sum(self.seal.totals.dropped.values())
+StatusHook = Callable[[RecorderStatus], None]
 
 
 class Recorder:
@@ -228,6 +137,28 @@ class Recorder:
             return self._trigger.model
         with self._lock:
             return self._estimator.model()
+
+    def check_clock_model(self) -> None:
+        """Compare a given clock model with what the arrivals say by now.
+
+        Raises:
+            StateError: They contradict each other: a camera was opened anew since, or the
+                model is of other cameras.
+        """
+        with self._lock:
+            seen = self._estimator.model()
+        given = self._fixed_model
+        if given is None or seen.source == "none":
+            return
+        at_ns = seen.reference_ns
+        apart_ns = given.corrected_ns("side", at_ns) - seen.corrected_ns("side", at_ns)
+        sigma_ns = math.hypot(given.uncertainty_ns(at_ns), seen.uncertainty_ns(at_ns))
+        if abs(apart_ns) > 4 * sigma_ns:
+            raise StateError(
+                f"the clock model is {apart_ns * 1e-6:.1f} ms from what arrives "
+                f"(± {sigma_ns * 1e-6:.1f} ms)",
+                hint="run `rig calibrate run sync` again, or leave --sync away",
+            )
 
     @property
     def rates(self) -> dict[str, SourceRate]:

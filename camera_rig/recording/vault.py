@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from camera_rig.errors import PrivacyError, StorageError
 from camera_rig.recording.audit import AuditLog
-from camera_rig.recording.keys import KeyStore, LabPrivateKey, SubjectKey, open_box, seal_box
+from camera_rig.recording.key_pairs import LabPrivateKey, SubjectKey, open_box, seal_box
+from camera_rig.recording.keys import KeyStore
 
 __all__ = [
     "FrameClass",

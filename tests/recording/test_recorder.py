@@ -13,6 +13,7 @@ from camera_rig.clock import ManualClock, SystemClock
 from camera_rig.contracts import DeviceContext, DeviceInfo, DriverOptions, Light
 from camera_rig.errors import ConnectError, PrivacyError, RigTimeoutError, StateError
 from camera_rig.recording.audit import AuditLog
+from camera_rig.recording.clockmodel import ClockModel
 from camera_rig.recording.consent import ConsentStore, RecordingPermit, permit_recording
 from camera_rig.recording.keys import KeyStore
 from camera_rig.recording.manifest import FinishReason
@@ -307,6 +308,19 @@ def test_triggered_takes_say_so(tmp_path, permit) -> None:
                 recorder.warm_up()
     with pytest.raises(StateError, match="the rig has no light"):
         Recorder(drawn_pair(clock), clock, plan)
+
+
+@pytest.mark.parametrize(("offset_ns", "fits"), [(0, True), (80_000_000, False)])
+def test_a_clock_model_that_no_longer_fits_is_told(offset_ns: int, fits: bool) -> None:
+    clock = ManualClock()
+    given = ClockModel(source="calibrated", offset_ns=offset_ns, offset_uncertainty_ns=1_000_000)
+    with Recorder(drawn_pair(clock), clock, PLAN, clock_model=given) as recorder:
+        recorder.warm_up()
+        if fits:
+            recorder.check_clock_model()
+        else:
+            with pytest.raises(StateError, match=r"80\.0 ms from what arrives"):
+                recorder.check_clock_model()
 
 
 def test_unencrypted_swap_is_warned_of(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from camera_rig.clock import ManualClock
 from camera_rig.errors import ConfigError, PrivacyError, StateError, StorageError
 from camera_rig.recording.audit import AuditLog
-from camera_rig.recording.keys import KeyStore, LabPrivateKey, open_box, seal_box
+from camera_rig.recording.key_pairs import LabPrivateKey, open_box, seal_box
+from camera_rig.recording.keys import KeyStore
 from camera_rig.recording.vault import (
     FrameClass,
     FrameOpener,
