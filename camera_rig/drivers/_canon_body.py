@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import math
 import os
 import tempfile
@@ -41,12 +42,26 @@ _PREPARE_S = 1.0
 
 
 @contextlib.contextmanager
-def search_lock() -> Iterator[None]:
-    """One search at a time on this machine: a probe claims each body it looks at."""
-    path = Path(tempfile.gettempdir()) / f"camera-rig-search-{os.getuid()}.lock"
+def port_lock(port: str) -> Iterator[None]:
+    """One probe of a port at a time on this machine: a probe claims the body there."""
+    _occupy_descriptor_0()
+    name = hashlib.sha256(port.encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"camera-rig-{os.getuid()}-{name}.lock"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _occupy_descriptor_0() -> None:
+    """Keep a dummy where libgphoto2 strikes: leaving a network camera closes descriptor 0.
+
+    Without it, the next file or socket of this process would get that number, and
+    be closed under its owner by the camera after.
+    """
+    try:
+        os.fstat(0)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY)
 
 
 @functools.cache
@@ -95,16 +110,16 @@ def _connect(model: str, port: str) -> Any:
 def list_bodies(ports: tuple[str, ...]) -> list[dict[str, str]]:
     """Return port, model and serial of every body found; "held" ones are told too."""
     rows = []
-    with search_lock():
-        for model, port in _candidates(ports, ""):
-            row = {"port": port, "model": model, "serial": "", "note": ""}
-            try:
+    for model, port in _candidates(ports, ""):
+        row = {"port": port, "model": model, "serial": "", "note": ""}
+        try:
+            with port_lock(port):
                 body = CanonBody(model, port)
                 row["serial"], row["model"] = body.serial(), body.text("cameramodel", model)
                 body.close()
-            except gp.GPhoto2Error as error:
-                row["note"] = rig_error(error.code, error.string, f"opening {port}").message
-            rows.append(row)
+        except gp.GPhoto2Error as error:
+            row["note"] = rig_error(error.code, error.string, f"opening {port}").message
+        rows.append(row)
     return rows
 
 
@@ -126,8 +141,8 @@ class CanonBody:
             ConnectError: It was not found; tells what was found instead.
         """
         seen = []
-        with search_lock():
-            for model, port in _candidates(ports, hint):
+        for model, port in _candidates(ports, hint):
+            with port_lock(port):
                 try:
                     body = cls(model, port)
                     other = body.serial()

@@ -68,6 +68,7 @@ class WorkerLink:
             [*command, *map(str, descriptors)],
             pass_fds=descriptors,
             env=environment,
+            stdin=subprocess.DEVNULL,
             stderr=self._words,
         )
         theirs.close()
