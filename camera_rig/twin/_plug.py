@@ -26,16 +26,18 @@ class Plugged:
         self._device, self._model = device, model
 
     def command(self, answer_s: float) -> None:
-        """Send one command and wait for the answer, which takes its time."""
+        """Send one command and wait ``answer_s`` (s) for the answer."""
         self.link.call()
         self._device.clock.sleep(answer_s)
 
     def info(self) -> DeviceInfo:
+        """Return who the device is."""
         device = self._device
         serial = device.options.serial or f"TWIN-{device.name.upper()}"
         return DeviceInfo(device.kind, self._model, serial, "twin", FIRMWARE)
 
     def health(self, readings: Mapping[str, float]) -> Health:
+        """Return ``readings`` while the link stands, else that it is lost."""
         if self.link.lost:
             return Health(ok=False, warnings=(f"the link to {self._device.name} is lost",))
         return Health(ok=True, readings=readings)

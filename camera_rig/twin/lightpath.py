@@ -134,6 +134,12 @@ def electrons_per_s(
     """Return electrons per pixel and second from white, by colour.
 
     Illuminance behind a lens is ``pi/4 L (D/s')^2``; the rest is area and photons.
+
+    Args:
+        options: Luminance of white and photons per lumen.
+        pupil: Lens and pixels of the arm.
+        quantum_efficiency: Electrons per photon in each colour (dimensionless).
+        share: Part of the light that reaches the arm, 0 to 1 (dimensionless).
     """
     lux = math.pi / 4 * options.white_cd_per_m2 * (pupil.diameter_mm / pupil.focal_length_mm) ** 2
     lumen = lux * share * (pupil.pixel_um * 1e-6) ** 2
