@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +25,9 @@ from camera_rig.config import RigConfig
 from camera_rig.errors import ConfigError, StorageError
 
 __all__ = ["Artifact", "CalibrationStore", "HeldOut", "Present", "config_hash"]
+
+Reasons: TypeAlias = list[str]
+Differences: TypeAlias = list[tuple[str, float | None, float | None]]
 
 MAX_WARMER_C = 4.0
 """Change of the mirror's temperature that makes a calibration of it stale, °C."""
@@ -51,7 +54,9 @@ class HeldOut(BaseModel):
     def why_rejected(self) -> str:
         """Return the reason not to accept, empty when there is none."""
         if not self.after < self.before:
-            return f"{self.metric} did not improve: {self.before:.4g} before, {self.after:.4g} after"
+            return (
+                f"{self.metric} did not improve: {self.before:.4g} before, {self.after:.4g} after"
+            )
         if self.limit is not None and self.after > self.limit:
             return f"{self.metric} is {self.after:.4g}, above the limit {self.limit:.4g}"
         return ""
@@ -132,9 +137,7 @@ class CalibrationStore:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def save(
-        self, artifact: Artifact, arrays: Mapping[str, Any], texts: Mapping[str, str]
-    ) -> Path:
+    def save(self, artifact: Artifact, arrays: Mapping[str, Any], texts: Mapping[str, str]) -> Path:
         """Write an artifact and its files, aside and renamed; return its folder.
 
         Raises:
@@ -213,7 +216,7 @@ class CalibrationStore:
             )
         _write_json(self.root / "active.json", {**self._active(), artifact.procedure: artifact.id})
 
-    def stale(self, artifact: Artifact, present: Present) -> list[str]:
+    def stale(self, artifact: Artifact, present: Present) -> Reasons:
         """Return every reason why an artifact no longer holds; empty when it does."""
         why = []
         age = datetime.fromisoformat(present.now) - datetime.fromisoformat(artifact.made_at)
@@ -236,7 +239,7 @@ class CalibrationStore:
                 why.append(f"its input {procedure} was replaced: {used} then, {active.id} now")
         return why
 
-    def diff(self, old: Artifact, new: Artifact) -> list[tuple[str, float | None, float | None]]:
+    def diff(self, old: Artifact, new: Artifact) -> Differences:
         """Return (figure, old value, new value) for every figure of either."""
         names = dict.fromkeys([*old.figures, *new.figures])
         return [(name, old.figures.get(name), new.figures.get(name)) for name in names]

@@ -36,10 +36,12 @@ class PointSource:
         diameter_px: Diameter of the round source as imaged on the sensor, px.
         pixel_px: Width of the light-sensitive part of a pixel, in pitches; 0 for
             data that were sampled at points.
+        summed: Samples across that were added up into each pixel of the data.
     """
 
     diameter_px: float = 0.0
     pixel_px: float = 0.0
+    summed: int = 1
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,12 @@ class PlaneModel:
         width = self.source.diameter_px if diameter_px is None else diameter_px
         # Finer grids than the camera's are summed later: that is the pixel's blur.
         pixel = self.source.pixel_px if self.oversample == 1 else 0.0
-        if width <= 0.0 and pixel <= 0.0:
+        summed = self.source.summed if self.oversample == 1 else 1
+        if width <= 0.0 and pixel <= 0.0 and summed == 1:
             return None
         key = (width, pixel)
         if getattr(self, "_otf_key", None) != key:
-            self._otf_kept = _transfer(self.fine, width * self.oversample, pixel)
+            self._otf_kept = _transfer(self.fine, width * self.oversample, pixel, summed)
             self._otf_key = key
         return self._otf_kept
 
@@ -199,7 +202,7 @@ class PlaneModel:
         return out
 
 
-def _transfer(size: int, diameter: float, pixel: float) -> Floats:
+def _transfer(size: int, diameter: float, pixel: float, summed: int) -> Floats:
     """Transfer function of a round source and a square pixel, fine px, half spectrum."""
     from scipy.special import j1
 
@@ -207,5 +210,8 @@ def _transfer(size: int, diameter: float, pixel: float) -> Floats:
     radius = np.pi * diameter * np.hypot(fx[None, :], fy[:, None])
     safe = np.where(radius > 1e-9, radius, 1.0)
     disc = np.where(radius > 1e-9, 2.0 * j1(safe) / safe, 1.0)
-    box = np.sinc(pixel * fx)[None, :] * np.sinc(pixel * fy)[:, None]
+    place = (np.arange(summed) - (summed - 1) / 2.0) / summed
+    comb_x = np.cos(2.0 * np.pi * np.outer(place, fx)).mean(axis=0)
+    comb_y = np.cos(2.0 * np.pi * np.outer(place, fy)).mean(axis=0)
+    box = (np.sinc(pixel * fx) * comb_x)[None, :] * (np.sinc(pixel * fy) * comb_y)[:, None]
     return np.asarray(disc * box, dtype=np.float32)

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from calibration import stacks
 from calibration.artifact import HeldOut
-from calibration.forward import PointSource
 from calibration.influence_figures import pictures
 from calibration.layout import find_layout, harmonic_signs
 from calibration.loop import fit_loop, sweep_levels
@@ -75,7 +74,9 @@ class InfluenceProcedure(Procedure):
         """Return what a run would do."""
         count = rig.mirror.actuators if rig.has("mirror") else 40
         pictures_ = 3 + 2 * count + 2 + (len(sweep_levels()) if self.sweep else 0)
-        return Plan(80 + pictures_, pictures_ * (self.frames + 1), pictures_ * 2.0 / 60, POINT.instruction)
+        return Plan(
+            80 + pictures_, pictures_ * (self.frames + 1), pictures_ * 2.0 / 60, POINT.instruction
+        )
 
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield rest, pokes electrode by electrode, a pattern to check with, the sweep."""
@@ -140,21 +141,27 @@ class InfluenceProcedure(Procedure):
             figures["loop_residual"] = loop.residual
             count = matrix.actuators
             texts["hysteresis.json"] = json.dumps(loop.tiled(count).to_dict()) + "\n"
-        notes = [f"electrode {i} does nothing: leave it out, or have the mirror mended" for i in dead]
+        notes = [
+            f"electrode {i} does nothing: leave it out, or have the mirror mended" for i in dead
+        ]
         return Fitted(
             figures=figures,
             held_out=HeldOut(
                 metric="error of the predicted shape of a pattern not fitted, relative",
                 before=before,
                 after=after,
-                limit=0.1,
+                limit=0.2,
             ),
             payload={
                 "dead": dead,
                 "gain": layout.gain.tolist(),
                 "sign": np.sign(layout.projection).tolist(),
                 "static_um": dict(
-                    zip([str(j) for j in range(4, self.last_noll + 1)], resting[2:].tolist(), strict=True)
+                    zip(
+                        [str(j) for j in range(4, self.last_noll + 1)],
+                        resting[2:].tolist(),
+                        strict=True,
+                    )
                 ),
             },
             arrays={"um_per_unit": matrix_um, "sigma_um": sigma / scale, "rest_um": resting},
@@ -199,7 +206,9 @@ class InfluenceProcedure(Procedure):
         mirror = context.rig.mirror
         pattern = 0.12 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
         command = [stacks.to_volts(mirror, pattern + self._unit(context))]
-        taken = stacks.measure(self._camera(context), command, self._size(context), "influence: check")
+        taken = stacks.measure(
+            self._camera(context), command, self._size(context), "influence: check"
+        )
         return {**taken, "pattern": pattern}
 
     def _sweep(self, context: Context) -> dict[str, Any]:
@@ -209,7 +218,7 @@ class InfluenceProcedure(Procedure):
         levels = sweep_levels()
         commands = [stacks.to_volts(mirror, v * signs + unit) for v in levels]
         camera = self._camera(context)
-        largest = min(320, self._largest(context))
+        largest = min(512, self._largest(context))
         taken = stacks.measure(camera, commands, largest, "influence: sweep")
         return {**taken, "levels": levels, "signs": signs}
 
@@ -224,19 +233,21 @@ class _Tools:
     def __init__(self, procedure: InfluenceProcedure, context: Context, listed: Any) -> None:
         self.listed, self.context = listed, context
         self.pupil: Pupil = pupil_of(context)
-        self.source_px = source_px(context, procedure.pinhole_mm)
+        self.source = stacks.point_of(source_px(context, procedure.pinhole_mm), self.pupil)
         self.px_per_um = 2.0 * self.pupil.pixels_per_slope_um
 
     def rest(self, data: Mapping[str, Any]) -> Retrieval:
         um = WAVE_UM * BIAS_WAVES
         stack = stacks.unpack(data, [{DEFOCUS: -um}, {DEFOCUS: um}, {}], self.pupil)
         self.rest_place = self._place(data, 1)
-        options = bench_options(self.listed, reference=2, source_px=self.source_px)
+        options = bench_options(self.listed, reference=2, source=self.source)
         found = retrieve(stack, options)
         self.rest_tilt = self._tilt_um(found.tilts_waves[1], self.rest_place)
         return found
 
-    def one(self, data: Mapping[str, Any], near: Vector, defocus_um: float, plane: int) -> Retrieval:
+    def one(
+        self, data: Mapping[str, Any], near: Vector, defocus_um: float, plane: int
+    ) -> Retrieval:
         """Retrieve one plane that carries the bias, starting near a known shape (waves)."""
         count = len(data["image_e"])
         stack: PsfStack = stacks.unpack(data, [{DEFOCUS: defocus_um}] * count, self.pupil)
@@ -277,7 +288,8 @@ class _Tools:
             fit_gain=True,
             gain_sigma=0.3,
         )
-        levels, found = np.asarray(data["levels"]), []
+        levels = np.asarray(data["levels"])
+        found: list[float] = []
         whole = stacks.unpack(data, [{}] * len(levels), self.pupil)
         for k, level in enumerate(levels):
             plane = replace(whole.only([k]), diversity=(along,))
@@ -292,13 +304,12 @@ class _Tools:
     def _tracking(self, near: Vector) -> RetrievalOptions:
         start = self._waves(near)
         return replace(
-            bench_options(self.listed, reference=None, source_px=self.source_px),
+            bench_options(self.listed, reference=None, source=self.source),
             fit_gain=False,
             offset_modes=(),
             start=start,
             shape_sigma_waves=0.5,
             starts=1,
-            source=PointSource(self.source_px),
         )
 
     def _waves(self, values: Vector) -> Coefficients:

@@ -56,9 +56,10 @@ def find_layout(bench: Bench, measured_um: Vector, listed: Sequence[Mode]) -> La
     seen = _Seen(bench, tuple(listed))
     starts = []
     for flipped in (False, True):
-        for turn in range(0, 360, 45):
-            model = seen.matrix(float(turn), flipped, (0.0, 0.0), 1.0)
-            starts.append((_residual(model, measured_um)[1], float(turn), flipped))
+        for eighth in range(8):
+            turn = 45.0 * eighth
+            model = seen.matrix(turn, flipped, (0.0, 0.0), 1.0)
+            starts.append((_residual(model, measured_um)[1], turn, flipped))
     starts.sort()
     best: tuple[float, Any, bool] | None = None
     for _, turn, flipped in starts[:2]:

@@ -77,7 +77,9 @@ class Problem:
     def measured(self, size: int) -> list[Floats]:
         """Return the pictures, electrons per bin of ``size`` px."""
         return [
-            bin_pixels(self.images[p] if self.valid is None else self.images[p] * self.valid[p], size)
+            bin_pixels(
+                self.images[p] if self.valid is None else self.images[p] * self.valid[p], size
+            )
             for p in range(self.stack.planes)
         ]
 

@@ -49,9 +49,7 @@ def set_still(camera: Camera, exposure_s: float, iso: int | None) -> CameraSetti
             f"{camera.name} gives no linear stills, only gamma-coded pictures",
             hint="use a camera with raw stills for calibration, or set its driver to raw",
         )
-    settings = CameraSettings(
-        exposure_s=exposure_s, iso=iso, mode=CameraMode.STILL, linear=True
-    )
+    settings = CameraSettings(exposure_s=exposure_s, iso=iso, mode=CameraMode.STILL, linear=True)
     return camera.configure(settings)
 
 

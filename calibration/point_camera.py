@@ -23,7 +23,7 @@ POINT = SceneRequest(
     "point",
     "Put the pinhole on the stage before the lamp, in the middle of the picture, and darken "
     "the room, then go on.",
-    settings=(("lamp", 3000.0),),
+    settings=(("lamp", 30000.0),),
 )
 BRIGHTEST, DIMMEST, AIM = 0.85, 0.3, 0.65
 BRACKET = 6.0
@@ -196,9 +196,7 @@ class PointCamera:
             valid = valid & self._colour[part]
         return image, floor, shot, valid
 
-    def _below(
-        self, counts: Floats, centre: tuple[int, int], size: int
-    ) -> npt.NDArray[np.bool_]:
+    def _below(self, counts: Floats, centre: tuple[int, int], size: int) -> npt.NDArray[np.bool_]:
         part = _window(centre, size)
         return np.asarray(self._peak_raw[part] < 0.93 * self._saturation_dn)
 

@@ -16,7 +16,7 @@ from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.psf_figures import pictures
-from calibration.retrieval import Retrieval, Verdict, retrieve
+from calibration.retrieval import Retrieval, retrieve
 from calibration.stack import PsfStack
 from calibration.stacks import DEFOCUS
 from calibration.unknowns import RetrievalOptions
@@ -27,6 +27,7 @@ __all__ = ["PsfProcedure", "bench_options", "prediction_error", "source_px"]
 
 LOW_ORDERS = modes(Order.NOLL, 4, 10)
 DIVERSITY_WAVES = 1.0
+LARGEST_FIT_ERROR = 0.15
 COLOURS = ("red", "green", "blue")
 
 
@@ -50,7 +51,7 @@ class PsfProcedure(Procedure):
         self,
         pinhole_mm: float = 0.2,
         frames: int = 4,
-        field_mm: tuple[float, ...] = (-30.0, 30.0),
+        field_mm: tuple[float, ...] = (-40.0, 40.0),
         last_noll: int = 21,
     ) -> None:
         self.pinhole_mm, self.frames = pinhole_mm, frames
@@ -68,22 +69,26 @@ class PsfProcedure(Procedure):
         yield Step("middle", "PSF in the middle", partial(self._stack, context, None))
         if context.rig.has("stage"):
             for mm in self.field_mm:
-                yield Step(f"field{mm:+.0f}", f"PSF at {mm:+g} mm", partial(self._stack, context, mm))
+                yield Step(
+                    f"field{mm:+.0f}", f"PSF at {mm:+g} mm", partial(self._stack, context, mm)
+                )
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Fit each colour and place; predict a plane that no fit has seen."""
         listed = modes(Order.NOLL, 4, self.last_noll)
         found: dict[str, Retrieval] = {}
+        stacks_: dict[str, PsfStack] = {}
         for channel, colour in enumerate(COLOURS):
-            stack = self._read(context, data["middle"], channel)
-            found[colour] = retrieve(stack.only([0, 1, 3]), self._options(context, listed))
+            stack = self._read(context, data["middle"], channel).only([0, 1, 3])
+            stacks_[colour] = stack
+            found[colour] = retrieve(stack, self._options(context, listed, channel))
         green = found["green"]
         stack = self._read(context, data["middle"], linear.GREEN)
         held = stack.only([2])
         scaled = _times(held.diversity[0], green.gain)
         held = replace(held, diversity=(scaled,))
         nothing = Coefficients({}, Unit.WAVES_RMS, stack.wavelength_nm)
-        source = PointSource(source_px(context, self.pinhole_mm))
+        source = stacks.point_of(source_px(context, self.pinhole_mm), pupil_of(context))
         before = prediction_error(held, nothing, source)
         after = prediction_error(held, green.shape, source)
         um = green.shape.to(unit=Unit.UM_RMS)
@@ -107,9 +112,11 @@ class PsfProcedure(Procedure):
                 figures[f"field_change_waves_at_{mm:+g}_mm"] = float(np.linalg.norm(gap))
         for colour in ("red", "blue"):
             other = found[colour].shape.to(unit=Unit.UM_RMS).array(listed)
-            gap = np.linalg.norm(other - um.array(listed)) / 0.55
-            figures[f"{colour}_differs_waves"] = float(gap)
-        bad = [c for c, r in found.items() if r.verdict is not Verdict.CONVERGED]
+            differs = float(np.linalg.norm(other - um.array(listed))) / 0.55
+            figures[f"{colour}_differs_waves"] = differs
+        misfit = {c: fit_error(r, stacks_[c]) for c, r in found.items()}
+        figures |= {f"{c}_fit_residual": v for c, v in misfit.items()}
+        bad = [c for c, v in misfit.items() if v > LARGEST_FIT_ERROR]
         return Fitted(
             figures=figures,
             uncertainty=uncertainty,
@@ -117,7 +124,7 @@ class PsfProcedure(Procedure):
                 metric="residual of a plane the fit had not seen, relative RMS",
                 before=before,
                 after=after,
-                limit=0.15,
+                limit=0.3,
             ),
             payload={
                 "shape_um": {str(from_mode(Order.NOLL, m)): v for m, v in um.values.items()},
@@ -131,17 +138,21 @@ class PsfProcedure(Procedure):
                 "centre_px": data["middle"]["g_centre_px"],
             },
             pictures=pictures(green, stack.only([0, 1, 3])),
-            problems=tuple(f"the {colour} PSF does not fit: {found[colour].notes}" for colour in bad),
+            problems=tuple(
+                f"the {c} PSF does not fit any shape: {misfit[c]:.0%} of it are left" for c in bad
+            ),
             notes=(
                 "the sign of even modes rests on the polarity of the mirror's stroke in the "
                 "configuration",
             ),
         )
 
-    def _options(self, context: Context, listed: Any) -> RetrievalOptions:
-        return bench_options(
-            listed, reference=2, source_px=source_px(context, self.pinhole_mm)
-        )
+    def _options(
+        self, context: Context, listed: Any, channel: int = linear.GREEN
+    ) -> RetrievalOptions:
+        pupil = pupil_of(context, channel)
+        source = stacks.point_of(source_px(context, self.pinhole_mm), pupil)
+        return bench_options(listed, reference=2, source=source)
 
     def _stack(self, context: Context, field_mm: float | None) -> dict[str, Any]:
         rig = context.rig
@@ -176,7 +187,7 @@ class PsfProcedure(Procedure):
 
 
 def bench_options(
-    listed: Any, *, reference: int | None, source_px: float, **more: Any
+    listed: Any, *, reference: int | None, source: PointSource, **more: Any
 ) -> RetrievalOptions:
     """Return the options for real pictures: a gain, and a mirror that errs mode by mode."""
     known: dict[str, Any] = {
@@ -186,10 +197,11 @@ def bench_options(
         "offset_modes": LOW_ORDERS,
         "offset_sigma_waves": 0.02,
         "reference_plane": reference,
-        "source": PointSource(source_px),
-        # At some hundred to one the last per cent of optics shows: it must not start over.
-        "accept_chi2": 4.0,
-        "starts": 6,
+        "source": source,
+        # At hundreds to one the last per cent of optics and creep shows in chi-squared;
+        # a wrong valley is far above, and the held-out plane judges.
+        "accept_chi2": 30.0,
+        "starts": 3,
     }
     return RetrievalOptions(**{**known, **more})
 
@@ -200,6 +212,14 @@ def source_px(context: Context, pinhole_mm: float) -> float:
     pupil = pupil_of(context)
     image_mm = pinhole_mm * bench.privacy.magnification(bench.object_distance_mm)
     return float(1000.0 * image_mm / pupil.pixel_um)
+
+
+def fit_error(found: Retrieval, stack: PsfStack) -> float:
+    """Return what a fit leaves of the light, relative RMS."""
+    light = stack.images_e - found.background_e[:, None, None]
+    good = np.ones(light.shape, bool) if stack.valid is None else stack.valid
+    gap = np.where(good, stack.images_e - found.expected_e, 0.0)
+    return float(np.sqrt(np.sum(gap**2) / np.sum(np.where(good, light, 0.0) ** 2)))
 
 
 def prediction_error(plane: PsfStack, shape: Coefficients, source: PointSource) -> float:
@@ -216,10 +236,7 @@ def prediction_error(plane: PsfStack, shape: Coefficients, source: PointSource) 
         starts=1,
     )
     result = retrieve(plane, options)
-    light = plane.images_e - result.background_e[:, None, None]
-    good = np.ones(light.shape, bool) if plane.valid is None else plane.valid
-    gap = np.where(good, plane.images_e - result.expected_e, 0.0)
-    return float(np.sqrt(np.sum(gap**2) / np.sum(np.where(good, light, 0.0) ** 2)))
+    return fit_error(result, plane)
 
 
 def _times(coefficients: Coefficients, factor: float) -> Coefficients:

@@ -104,7 +104,7 @@ class RayFit:
         return total
 
     def _weight(self, p: int) -> Floats:
-        return 1.0 / (self.data[p] + 0.02 * self.data[p].max())
+        return np.asarray(1.0 / (self.data[p] + 0.02 * self.data[p].max()))
 
     def _normal(self, theta: Vector) -> tuple[Vector, Vector, list[int]]:
         u = self.problem.unknowns

@@ -16,11 +16,10 @@ import numpy.typing as npt
 
 from calibration import stacks
 from calibration.artifact import HeldOut
-from calibration.forward import PointSource
 from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from calibration.psf import bench_options, prediction_error, source_px
+from calibration.psf import bench_options, fit_error, prediction_error, source_px
 from calibration.psf_figures import mode_bars
 from calibration.retrieval import Retrieval, Verdict, retrieve
 from camera_rig.errors import StateError
@@ -34,7 +33,7 @@ __all__ = ["Corrector", "RealiseProcedure"]
 Vector = npt.NDArray[np.float64]
 
 TARGET_WAVES = 0.02
-DIVERSITY_WAVES = 1.0
+DIVERSITY_WAVES = 0.6
 
 
 class Corrector:
@@ -145,7 +144,7 @@ class RealiseProcedure(Procedure):
                 metric="residual of a plane no fit had seen, relative RMS",
                 before=float(loop["held_before"]),
                 after=float(loop["held_after"]),
-                limit=0.15,
+                limit=0.3,
             ),
             payload={
                 "residual_waves": residual.tolist(),
@@ -190,9 +189,7 @@ class RealiseProcedure(Procedure):
         return {
             "residual_waves": np.array(residuals),
             "values": np.array([r.values[asked] * factor for r in found]),
-            "covariance": np.array(
-                [r.covariance[np.ix_(asked, asked)] * factor**2 for r in found]
-            ),
+            "covariance": np.array([r.covariance[np.ix_(asked, asked)] * factor**2 for r in found]),
             "commands": np.array(commands),
             "held_before": held_before,
             "held_after": held_after,
@@ -217,7 +214,7 @@ class _Run:
         self.play = PlayOperators(play)
         self.pupil = pupil_of(context)
         self.wave_um = self.pupil.wavelengths_nm[0] / 1000.0
-        self.source_px = source_px(context, procedure.pinhole_mm)
+        self.source = stacks.point_of(source_px(context, procedure.pinhole_mm), self.pupil)
         self.fitted = modes(Order.NOLL, 4, 36)
         self.camera = PointCamera(context, frames=procedure.frames)
         wanted = procedure.wanted.to(unit=Unit.UM_RMS)
@@ -248,11 +245,9 @@ class _Run:
         responses = [self.play.advance(plane) for plane in planes]
         offsets = [self._change_um(r - responses[-1]) for r in responses]
         stack = stacks.unpack(taken, offsets, self.pupil)
-        options = bench_options(
-            self.fitted, reference=2, source_px=self.source_px, gain_sigma=0.05
-        )
+        options = bench_options(self.fitted, reference=2, source=self.source, gain_sigma=0.05)
         found = retrieve(stack, options)
-        if found.verdict is Verdict.FAILED and found.chi2 > 400.0:
+        if found.verdict is Verdict.FAILED and fit_error(found, stack) > 0.3:
             raise StateError(
                 f"the pictures do not fit any shape (chi-squared {found.chi2:.0f})",
                 hint="check the point source and run `rig calibrate run psf`",
@@ -292,11 +287,13 @@ class _Run:
         )
         offset = self._change_um((self.play.advance(shown) - before) * found.gain)
         plane = stacks.unpack(taken, [offset], self.pupil)
-        source = PointSource(self.source_px)
+        source = self.source
         nothing = Coefficients({}, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
         self.mirror.apply(stacks.to_volts(self.mirror, command), reason="realise: the shape")
         self.mirror.set_safe_command(stacks.to_volts(self.mirror, command))
-        return prediction_error(plane, nothing, source), prediction_error(plane, found.shape, source)
+        return prediction_error(plane, nothing, source), prediction_error(
+            plane, found.shape, source
+        )
 
     def _planes(self, command: Vector) -> list[Vector]:
         """Return normalised commands; a plane beyond the range is moved inside it."""
@@ -354,5 +351,3 @@ def _steps(residual: Vector, figure: Any) -> None:
     axes.semilogy(np.arange(len(residual)), 1e3 * residual, "o-")
     axes.axhline(1e3 * TARGET_WAVES, color="0.6", linewidth=0.8)
     axes.set(xlabel="correction", ylabel="residual, mwaves RMS")
-
-

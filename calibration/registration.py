@@ -101,7 +101,9 @@ class RegistrationProcedure(Procedure):
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield one step per place of the board."""
         for place in range(len(POSES)):
-            yield Step(f"pose-{place}", f"board, place {place + 1}", partial(self._pose, context, place))
+            yield Step(
+                f"pose-{place}", f"board, place {place + 1}", partial(self._pose, context, place)
+            )
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Fit all corners but every fifth; check on those."""
@@ -110,7 +112,9 @@ class RegistrationProcedure(Procedure):
         first = data[sorted(data)[0]]
         sizes = tuple(map(int, first["side_size"])), tuple(map(int, first["privacy_size"]))
         held = np.arange(len(side)) % 5 == 2
-        mapped = fit_plane_map(side[~held], privacy[~held], (sizes[0][0], sizes[0][1]), (sizes[1][0], sizes[1][1]))
+        mapped = fit_plane_map(
+            side[~held], privacy[~held], (sizes[0][0], sizes[0][1]), (sizes[1][0], sizes[1][1])
+        )
         error = mapped(side) - privacy
         scaled = _unscaled(_scaled(side, mapped.side_size), mapped.privacy_size)
         after = _rms(error[held])

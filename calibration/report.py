@@ -22,9 +22,7 @@ figcaption{color:#555;font-size:.9rem} img{max-width:100%} small{color:#666}
 """
 
 
-def render(
-    artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any], None]]]
-) -> str:
+def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any], None]]]) -> str:
     """Return the page of one artifact; pictures are embedded, nothing is loaded from outside.
 
     Args:

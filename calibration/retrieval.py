@@ -253,7 +253,7 @@ def _covariance(problem: Problem, theta: Vector) -> Vector:
 def _inverse(normal: Vector) -> Vector:
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
     inverse: Vector = np.linalg.pinv(normal / np.outer(scale, scale), hermitian=True)
-    return inverse / np.outer(scale, scale)
+    return np.asarray(inverse / np.outer(scale, scale))
 
 
 def _report(problem: Problem, stage: Stage, chi2: float, tried: int) -> Retrieval:
@@ -309,7 +309,11 @@ def _report(problem: Problem, stage: Stage, chi2: float, tried: int) -> Retrieva
 def _theta_of(problem: Problem, result: Retrieval) -> Vector:
     u, theta = problem.unknowns, problem.unknowns.blank()
     theta[u.shape] = result.values
-    for place, value in ((u.gain, result.gain), (u.scale, result.scale), (u.source, result.source_px)):
+    for place, value in (
+        (u.gain, result.gain),
+        (u.scale, result.scale),
+        (u.source, result.source_px),
+    ):
         if place is not None:
             theta[place] = value
     if u.decentre is not None:

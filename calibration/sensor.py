@@ -26,7 +26,9 @@ __all__ = ["DARK", "FLAT", "SensorProcedure"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
-DARK = SceneRequest("dark", "Put the cap on the privacy camera's arm (no light at all), then go on.")
+DARK = SceneRequest(
+    "dark", "Put the cap on the privacy camera's arm (no light at all), then go on."
+)
 FLAT = SceneRequest(
     "flat", "Take the cap off and hold an evenly lit white sheet before the rig, then go on."
 )
@@ -81,7 +83,9 @@ class SensorProcedure(Procedure):
         variance = np.array([float(step["variance"]) for step in ladder])
         error = np.array([float(step["variance_sigma"]) for step in ladder])
         exposure_s = np.array([float(step["exposure_s"]) for step in ladder])
-        kept = np.array([s != HELD_OUT for s in SHARES]) & (mean < 0.9 * float(data["saturated"]["top"]))
+        kept = np.array([s != HELD_OUT for s in SHARES]) & (
+            mean < 0.9 * float(data["saturated"]["top"])
+        )
         slope, slope_sigma, floor = _line(mean[kept], variance[kept], error[kept])
         gain = 1.0 / slope
         read_e = float(dark["read_dn"]) * gain
@@ -130,7 +134,11 @@ class SensorProcedure(Procedure):
                 after=after,
                 limit=max(0.02, 4.0 * float(error[place]) / float(variance[place])),
             ),
-            payload={"role": self.role, "linear_enough": nonlinear <= LINEAR_ENOUGH, "floor_dn2": floor},
+            payload={
+                "role": self.role,
+                "linear_enough": nonlinear <= LINEAR_ENOUGH,
+                "floor_dn2": floor,
+            },
             arrays=arrays,
             pictures=pictures(arrays, figures, departure, kept),
             problems=tuple(problems),
@@ -157,7 +165,9 @@ class SensorProcedure(Procedure):
         long = [linear.take(camera).counts for _ in range(3)]
         long_median = np.median(long, axis=0)
         level, spread = np.median(long_median[valid]), _robust_sigma(long_median[valid])
-        rate = max(float(np.mean(long_median[valid & (long_median < level + 6 * spread)])) - black, 0.0)
+        rate = max(
+            float(np.mean(long_median[valid & (long_median < level + 6 * spread)])) - black, 0.0
+        )
         hot = valid & (long_median > level + 8.0 * max(spread, 1.0))
         return {
             "read_dn": float(np.mean(read)),
@@ -205,7 +215,10 @@ class SensorProcedure(Procedure):
         context.operator.provide(FLAT)
         camera = self._at(context, 2.5)
         picture = linear.take(camera)
-        return {"level": float(np.percentile(picture.counts[_valid(picture)], 1)), "top": picture.top}
+        return {
+            "level": float(np.percentile(picture.counts[_valid(picture)], 1)),
+            "top": picture.top,
+        }
 
     def _flat(self, context: Context) -> dict[str, Any]:
         context.operator.provide(FLAT)

@@ -42,7 +42,7 @@ class Detector:
     @property
     def step_e(self) -> float:
         """Electrons per step."""
-        return self.full_well_e / (2**self.bits - 1)
+        return float(self.full_well_e / (2**self.bits - 1))
 
     @property
     def floor_e2(self) -> float:

@@ -117,6 +117,22 @@ class PsfStack:
             valid=part(self.valid),
         )
 
+    def binned(self) -> PsfStack:
+        """Return the stack with squares of four pixels added up: finely sampled data lose
+        nothing by it and fit four times faster.
+        """
+        from calibration.spot import bin_pixels
+
+        shot = bin_pixels(self._map(self.shot), 2) / 4.0
+        return PsfStack(
+            images_e=bin_pixels(np.where(self._mask(), self.images_e, 0.0), 2),
+            diversity=self.diversity,
+            pupil=replace(self.pupil, pixel_um=2.0 * self.pupil.pixel_um),
+            floor_e2=bin_pixels(self._map(self.floor_e2), 2),
+            shot=shot,
+            valid=bin_pixels(self._mask().astype(np.float64), 2) > 3.5,
+        )
+
     def _mask(self) -> npt.NDArray[np.bool_]:
         if self.valid is None:
             return np.ones(self.images_e.shape, dtype=np.bool_)

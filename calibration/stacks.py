@@ -8,17 +8,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.forward import PointSource
 from calibration.point_camera import PointCamera, PointPicture
 from calibration.stack import PsfStack
 from camera_rig.bench import Bench
 from camera_rig.contracts import Mirror, Volts
 from camera_rig.optics import Coefficients, Pupil, Unit
 
-__all__ = ["DEFOCUS", "defocus_um_per_unit", "measure", "pack", "settle", "unpack"]
+__all__ = [
+    "DEFOCUS",
+    "binned",
+    "defocus_um_per_unit",
+    "measure",
+    "pack",
+    "point_of",
+    "settle",
+    "to_volts",
+    "unpack",
+]
 
 Vector = npt.NDArray[np.float64]
 
 DEFOCUS = (2, 0)
+FINE_SAMPLING = 2.8
+"""Pixels per wavelength times f-number above which four pixels are added up."""
 
 
 def defocus_um_per_unit(bench: Bench) -> float:
@@ -28,7 +41,7 @@ def defocus_um_per_unit(bench: Bench) -> float:
     sign is the one thing that pictures of a point in focus cannot tell (the twin with all
     even modes reversed looks the same), so it is the maker's polarity that sets it.
     """
-    return bench.mirror.stroke_um / (2.0 * np.sqrt(3.0))
+    return float(bench.mirror.stroke_um / (2.0 * np.sqrt(3.0)))
 
 
 def to_volts(mirror: Mirror, normalised: npt.ArrayLike) -> Volts:
@@ -73,7 +86,7 @@ def unpack(
     """Return a stack from kept arrays and the offsets of its planes (µm RMS per mode)."""
     wave = pupil.wavelengths_nm[0]
     valid = np.asarray(data["valid"])
-    return PsfStack(
+    stack = PsfStack(
         images_e=np.asarray(data["image_e"], dtype=np.float64),
         diversity=tuple(
             Coefficients(dict(um), Unit.UM_RMS).to(unit=Unit.WAVES_RMS, wavelength_nm=wave)
@@ -84,3 +97,16 @@ def unpack(
         shot=np.asarray(data["shot"], dtype=np.float64),
         valid=None if valid.all() else valid,
     )
+    return stack.binned() if binned(pupil) else stack
+
+
+def binned(pupil: Pupil) -> bool:
+    """Return whether pictures are sampled so finely that four pixels may be added up."""
+    return pupil.pixels_per_airy(pupil.wavelengths_nm[0]) >= FINE_SAMPLING
+
+
+def point_of(diameter_px: float, pupil: Pupil) -> PointSource:
+    """Return source and pixel for stacks of :func:`unpack`; the diameter in camera px."""
+    if not binned(pupil):
+        return PointSource(diameter_px)
+    return PointSource(diameter_px / 2.0, summed=2)

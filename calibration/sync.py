@@ -63,7 +63,9 @@ class SyncProcedure(Procedure):
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield the bursts; the pause comes before each but the first."""
         for burst in range(self.bursts):
-            yield Step(f"burst-{burst:02d}", f"burst {burst + 1}", partial(self._burst, context, burst))
+            yield Step(
+                f"burst-{burst:02d}", f"burst {burst + 1}", partial(self._burst, context, burst)
+            )
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Match switches between the cameras and fit a line to the difference of stamps."""
@@ -199,7 +201,7 @@ def edge_times_ns(stamps_ns: Vector, levels: Vector, exposure_s: float) -> Vecto
     if not lit > 1.3 * dark + 1e-9:
         return np.zeros(0)
     share = (levels - dark) / (lit - dark)
-    found = []
+    found: list[float] = []
     for k in range(1, len(share) - 1):
         before, here, after = share[k - 1], share[k], share[k + 1]
         if abs(before - after) < 0.8 or not 0.06 < here < 0.94:

@@ -189,7 +189,7 @@ class Unknowns:
         total[self.shape_places] += theta[self.shape]
         if self.offset[plane].stop > self.offset[plane].start:
             total[self.offset_places] += theta[self.offset[plane]]
-        return total
+        return np.asarray(total)
 
     def moved(self, theta: Vector) -> Vector:
         """Return the matrix that carries an offset from the mirror to the shifted pupil."""
