@@ -40,6 +40,7 @@ class Colour:
         self._kept: dict[Backend, tuple[Array, ...]] = {}
 
     def psf(self, coefficients_um: Array, back: Backend) -> Array:
+        """Return the PSF of this wavelength, energy share per pixel."""
         return self._binned(back.intensity(self.field(coefficients_um, back)))
 
     def psf_into(self, coefficients_um: Array, back: Backend, out: Array) -> None:

@@ -97,7 +97,7 @@ class Orientation:
 
 
 def stretch_matrix(modes: Sequence[Mode], scale_x: float, scale_y: float) -> Matrix:
-    """Return M for a pupil that sees the shape scaled: W'(x, y) = W(sx x, sy y).
+    """Return M for a pupil that sees W'(x, y) = W(``scale_x`` x, ``scale_y`` y).
 
     A beam that fills half of a mirror has both scales 0.5; a mirror at incidence
     angle a stretches the footprint by 1 / cos(a) along the plane of incidence.

@@ -28,7 +28,7 @@ MARGIN = 1.15
 """Grid over the bare need of two samples per fringe: room for diffraction's rim."""
 
 # Relative cost of one complex multiply-add in a matrix product against one
-# butterfly of a transform, measured by benchmarks/optics.py.
+# butterfly of a transform; a rule of thumb that only decides between two right answers.
 _MFT_COST = 0.5
 
 

@@ -57,6 +57,8 @@ def pack(head: Path, textures: Path, out: Path) -> None:
         (out / folder).mkdir(exist_ok=True)
         for path in sorted((textures / folder).glob("*.png")):
             source = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if source is None:
+                raise OSError(f"{path} is no picture")
             target = out / folder / f"{path.stem}.webp"
             if not cv2.imwrite(str(target), reduce(source), quality):
                 raise OSError(f"{target} could not be written")
