@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,10 @@ RoleOption = Annotated[
 NoPersonOption = Annotated[
     bool,
     typer.Option("--no-person", help="I have looked: nobody is before the rig. Needed to save."),
+]
+PrivateOption = Annotated[
+    bool,
+    typer.Option("--private", help="Put the shape that hides faces on the mirror first."),
 ]
 
 
@@ -185,6 +191,7 @@ def snap(
         bool, typer.Option("--still", help="A still instead of a live frame.")
     ] = False,
     linear: Annotated[bool, typer.Option("--linear", help="RAW, decoded linearly.")] = False,
+    private: PrivateOption = False,
     no_person: NoPersonOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -197,7 +204,7 @@ def snap(
     from camera_rig.contracts import CameraMode, CameraSettings
 
     mode = CameraMode.STILL if still or linear else CameraMode.LIVE
-    with opened(config, only=_roles(camera)) as rig:
+    with _looking(config, camera, private) as rig:
         _refuse_people(rig, no_person)
         rows = []
         for role, one in _cameras(rig):
@@ -215,6 +222,7 @@ def watch(
         Path | None, typer.Option(help="Save a contact sheet (PNG) instead of showing.")
     ] = None,
     columns: Annotated[int, typer.Option(min=8, max=200, help="Width of a picture.")] = 48,
+    private: PrivateOption = False,
     no_person: NoPersonOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -224,7 +232,7 @@ def watch(
     """
     from cli._camera_view import make_sheet, watch_cameras
 
-    with opened(config, only=_roles(camera)) as rig:
+    with _looking(config, camera, private) as rig:
         if sheet is not None:
             _refuse_people(rig, no_person)
             facts = make_sheet(_cameras(rig), seconds, sheet)
@@ -275,6 +283,19 @@ def test(
     emit([{"role": role, **report.facts()} for role, report in reports], as_json, render)
     if not all(report.passed for _, report in reports):
         raise typer.Exit(4)
+
+
+@contextmanager
+def _looking(config: str, camera: str, private: bool) -> Iterator[Rig]:
+    """Open the cameras asked for, behind the private shape if that is wanted."""
+    if not private:
+        with opened(config, only=_roles(camera)) as rig:
+            yield rig
+        return
+    from camera_rig.private_shape import private_shape
+
+    with opened(config, only={*_roles(camera), "mirror"}) as rig, private_shape(rig):
+        yield rig
 
 
 def _roles(camera: str) -> tuple[str, ...]:

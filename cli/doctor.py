@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 _NOT_READY_EXIT_CODE = 4
 
 
-def doctor(config: ConfigOption = "simulated", as_json: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption = "simulated",
+    cameras: Annotated[
+        bool, typer.Option("--cameras", help="Also stream and expose briefly with each camera.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Examine devices, libraries, disk, clock, keys and calibrations.
 
-    Exits with 0 only when the rig could record now. Opens the devices, moves nothing.
+    Exits with 0 only when the rig could record now. Opens the devices and moves nothing;
+    with --cameras it runs the short form of `rig camera test` as well.
 
     Example: rig doctor --config hw_configs/lab.yaml
     """
@@ -27,7 +34,8 @@ def doctor(config: ConfigOption = "simulated", as_json: JsonOption = False) -> N
     from camera_rig.doctor import Verdict, examine
 
     loaded = load_config(config)
-    findings = examine(loaded, _calibrations)
+    more = (_calibrations, _acceptance) if cameras else (_calibrations,)
+    findings = examine(loaded, *more)
     ready = all(finding.verdict is not Verdict.FAIL for finding in findings)
 
     def render() -> None:
@@ -72,3 +80,18 @@ def _calibrations(rig: Rig) -> Iterator[Finding]:
             yield Finding("calibration", Verdict.OK, f"{name}: {active.id}")
     if not procedures:
         yield Finding("calibration", Verdict.NOTE, "none yet", "`rig calibrate all`")
+
+
+def _acceptance(rig: Rig) -> Iterator[Finding]:
+    """Try each camera for a moment, as `rig camera test` does at length."""
+    from camera_rig.acceptance import AcceptancePlan, accept_camera
+    from camera_rig.contracts import Camera
+    from camera_rig.doctor import Finding, Verdict
+
+    plan = AcceptancePlan(exposures=3, stream_s=2.0, stills=1)
+    for role, device in rig.devices.items():
+        if isinstance(device, Camera):
+            for check in accept_camera(device, plan).checks:
+                verdict = Verdict.OK if check.passed else Verdict.FAIL
+                hint = "" if check.passed else f"look closer: `rig camera test --camera {role}`"
+                yield Finding(role, verdict, f"{check.name}: {check.found}", hint)
