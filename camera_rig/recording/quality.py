@@ -92,9 +92,17 @@ def measure(
     return measures, np.asarray(tiny, dtype=np.float32)
 
 
-def judge(m: Measures, rules: QualityRules, median_sharpness: float, tolerance_ms: float
-          ) -> list[str]:  # fmt: skip
-    """Return every reason against a pair; empty if it is good."""
+def judge(
+    m: Measures, rules: QualityRules, median_sharpness: float, tolerance_ms: float
+) -> list[str]:
+    """Return every reason against a pair; empty if it is good.
+
+    Args:
+        m: Figures of the pair.
+        rules: Limits.
+        median_sharpness: Of all pairs of the take, in squared grey values.
+        tolerance_ms: The take's own limit of the skew, ms.
+    """
     limit_ms = tolerance_ms if rules.max_skew_ms is None else rules.max_skew_ms
     why = []
     if m.sharpness < rules.min_sharpness_share * median_sharpness:
