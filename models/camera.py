@@ -114,10 +114,16 @@ class PrivacyCamera(nn.Module):
             frame = frame + self.spec.noise * noise
         return frame.clamp(0.0, 1.0)
 
-    def _psf_for(self, scene: Tensor) -> Tensor:
-        psf = self.psf().to(scene.dtype)
-        # The window loses a little light; a picture must not darken for it.
+    def whole_psf(self) -> Tensor:
+        """Return the PSF as pictures are blurred by it: every colour adds up to 1.
+
+        The window loses a little light; a picture must not darken for it.
+        """
+        psf = self.psf()
         return psf / psf.sum((-2, -1), keepdim=True)
+
+    def _psf_for(self, scene: Tensor) -> Tensor:
+        return self.whole_psf().to(scene.dtype)
 
 
 class LearnedCamera(PrivacyCamera):

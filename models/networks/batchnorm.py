@@ -6,6 +6,8 @@ make the result depend on how many processes share a batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +19,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Return the normalised features."""
         if not (self.training and _shared()):
             return super().forward(x)
-        import torch.distributed.nn.functional as across
-
         wide = x.double()  # E[x²] - E[x]² cancels in single precision
         count = x.numel() / x.shape[1]
         sums = torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])
-        sums = across.all_reduce(sums)
+        sums = _SumAcross.apply(sums)
         total = count * torch.distributed.get_world_size()
         mean = sums[0] / total
         variance = (sums[1] / total - mean.square()).clamp(min=0.0)
@@ -37,6 +37,22 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+
+
+class _SumAcross(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total
 
 
 def _shared() -> bool:

@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
@@ -125,11 +126,14 @@ class Trainer:
         if self.world.size == 1:
             return group.objective
         place = self.world.device
-        return DistributedDataParallel(
-            group.objective,
-            device_ids=[place.index] if place.type == "cuda" else None,
-            broadcast_buffers=False,
-        )
+        with warnings.catch_warnings():
+            # Renamed in newer versions of torch; the old name works in all.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            return DistributedDataParallel(
+                group.objective,
+                device_ids=[place.index] if place.type == "cuda" else None,
+                broadcast_buffers=False,
+            )
 
     @property
     def shown(self) -> dict[str, nn.Module]:

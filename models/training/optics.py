@@ -70,13 +70,14 @@ class DesignObjective(nn.Module):
         terms = {"optics": optics, "heatmap": heat}
         total = design_loss(optics, heat, settings.alpha2)
         if settings.adversary:
-            recovered = self.recovered_db(scene, frame, psf)
+            recovered = self.recovered_db(scene, frame)
             terms["recovered_db"] = recovered
             total = total + settings.adversary * recovered / _DB_PER_UNIT
         return {"total": total, **terms}
 
-    def recovered_db(self, scene: Tensor, frame: Tensor, psf: Tensor) -> Tensor:
+    def recovered_db(self, scene: Tensor, frame: Tensor) -> Tensor:
         """Return the mean PSNR of the best Wiener attack with the PSF known, dB."""
+        psf = self.camera.whole_psf()
         border = min(psf.shape[-1] // 2, scene.shape[-1] - 1)
         noise = self.settings.adversary_noise
         return best_wiener(scene, frame, psf, noise, border_px=border)[1].mean()
@@ -198,7 +199,7 @@ class DesignTask(Task):
             psf, fixed = self.camera.psf(), self.objective.fixed_psf
             optics = optics_loss(scene, frame, psf, fixed, settings.alpha1)
             found["objective"] = design_loss(optics, found["heatmap"], settings.alpha2)
-            found["recovered_db"] = self.objective.recovered_db(scene, frame, psf)
+            found["recovered_db"] = self.objective.recovered_db(scene, frame)
         return found
 
     def sheet(self, networks: Mapping[str, nn.Module]) -> np.ndarray:

@@ -61,6 +61,15 @@ def test_flat_lens_is_nearly_sharp_and_defocus_hides():
     assert torch.allclose(hidden.mean((-2, -1)), x.mean((-2, -1)), atol=0.02)
 
 
+def test_pictures_do_not_darken_when_the_window_loses_light():
+    wide = SPEC.model_copy(update={"psf_px": 7})
+    camera = FixedCamera.of(wide, Coefficients.numbered({4: 0.5}, Unit.WAVES_RMS, Order.NOLL, 550))
+    assert float(camera.psf().sum((-2, -1)).max()) < 0.9
+    white = torch.ones(1, 3, 32, 32)
+    assert torch.allclose(camera(white), white, atol=1e-5)
+    assert torch.allclose(camera.whole_psf().sum((-2, -1)), torch.ones(1, 3))
+
+
 def test_coefficients_round_trip_and_first_three_stay_zero(tmp_path):
     shape = Coefficients.numbered({5: 0.25, 14: -0.1}, Unit.WAVES_RMS, Order.NOLL, 550)
     (back,) = LearnedCamera(SPEC, shape).coefficients

@@ -231,6 +231,15 @@ def test_wiener_recovers_what_noise_leaves_and_less_with_more():
     assert attacked_db(1.0, 3e-3)[1] < results[3e-3][1]
 
 
+def test_an_attack_never_scores_below_the_frame():
+    # With a wrong PSF every filtering makes it worse: the attacker keeps the frame.
+    scene = smooth_scene()
+    wrong = torch.zeros(3, 31, 31, dtype=torch.float64)
+    wrong[:, 0, 0] = wrong[:, 30, 30] = 0.5
+    found, db = best_wiener(scene, scene, wrong, 1e-3)
+    assert torch.equal(found, scene) and bool((db > 100).all())
+
+
 def test_wiener_without_blur_and_noise_is_the_identity():
     point = torch.zeros(3, 5, 5, dtype=torch.float64)
     point[:, 2, 2] = 1.0

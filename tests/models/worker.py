@@ -12,7 +12,7 @@ from models.training.start import train
 from models.training.world import joined
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     with joined("cpu") as world:
         for settings, folder in zip(sys.argv[1::2], sys.argv[2::2], strict=True):

@@ -70,6 +70,9 @@ def best_wiener(
 ) -> tuple[Tensor, Tensor]:
     """Return the best of all strengths for each picture, and its PSNR in dB.
 
+    Leaving the frame as it is counts as a strength, so an attack never scores
+    below the frame: a design must not win by making the filter go wrong.
+
     Args:
         scenes: What was there, ``(batch, 3, h, w)``, 0 … 1.
         frames: What the camera saw.
@@ -78,7 +81,7 @@ def best_wiener(
         border_px: Rim that is filtered but not judged: the scene goes on there.
     """
     extended = fn.pad(frames, (border_px,) * 4, mode="reflect") if border_px else frames
-    tries = _tries(extended, psf, noise, border_px)
+    tries = [frames, *_tries(extended, psf, noise, border_px)]
     errors = torch.stack([(t - scenes).square().mean((1, 2, 3)) for t in tries])
     which = errors.argmin(0)
     chosen = torch.stack(tries)[which, torch.arange(len(scenes), device=scenes.device)]
