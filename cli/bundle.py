@@ -33,7 +33,11 @@ def make(
     import datetime as dt
 
     from models.runtime.bundle import CardText, write_bundle
+    from models.training.config import RunConfig
     from models.training.sources import open_trained
+
+    trained_on = RunConfig.load(run)
+    people = people or (trained_on.stage == "finetune" and trained_on.data.sensitive)
 
     text = CardText(
         name=name,

@@ -57,7 +57,11 @@ def finetune(
         size_px = base.sizes.size_px
         public = heads_folder(references, size_px, world, first_seed=REFERENCE_SEED)
         tree = {
-            "data": {"folder": pairs, "references": public},
+            "data": {
+                "folder": pairs,
+                "references": public,
+                "sensitive": prepared is None or not prepared.manifest.simulated,
+            },
             "sizes": base.sizes.name,
             "layout": base.layout,
             "optics": base.optics.model_dump(),

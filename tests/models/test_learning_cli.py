@@ -111,6 +111,8 @@ def test_finetune_on_pairs_with_a_measured_psf(runs, pairs, faces_folder, tmp_pa
     assert all(np.array_equal(style[0][k], style[1][k]) for k in style[0])
     sheet = cv2.imread(str(tmp_path / "tuned" / "sheets" / "step-00000002.png"))
     assert sheet.shape[0] == 5 * 32  # pairs are sensitive unless told: no sharp row
+    rig("bundle", "make", tmp_path / "tuned", "--out", tmp_path / "b", "--name", "t", "--data", "-")
+    assert rig("bundle", "info", tmp_path / "b", "--json")["people"] is True
 
 
 def _network(run, name):
