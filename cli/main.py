@@ -8,9 +8,11 @@ import typer
 
 from cli import (
     bundle,
+    calibrate,
     camera,
     config,
     data,
+    demo,
     design,
     doctor,
     finetune,
@@ -42,6 +44,7 @@ app.add_typer(mirror.app, name="mirror", rich_help_panel=_RIG)
 app.add_typer(camera.app, name="camera", rich_help_panel=_RIG)
 app.add_typer(stage.app, name="stage", rich_help_panel=_RIG)
 app.add_typer(light.app, name="light", rich_help_panel=_RIG)
+app.add_typer(calibrate.app, name="calibrate", rich_help_panel=_RIG)
 app.add_typer(take.app, name="take", rich_help_panel=_PEOPLE)
 app.add_typer(data.app, name="data", rich_help_panel=_PEOPLE)
 app.command("design", rich_help_panel=_LEARN)(design.design)
@@ -50,6 +53,7 @@ app.command("finetune", rich_help_panel=_LEARN)(finetune.finetune)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_LEARN)
 app.add_typer(serve.app, name="serve", rich_help_panel=_HELP)
 app.add_typer(peer.app, name="peer", rich_help_panel=_HELP)
+app.command("demo", rich_help_panel=_HELP)(demo.demo)
 
 
 def _version(value: bool) -> None:
