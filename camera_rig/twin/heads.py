@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from camera_rig.twin.head.render import HeadRenderer
 
 # Raise when the same settings come to give other pixels: old clips are then not used.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 
 class Part(IntEnum):

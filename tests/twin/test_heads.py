@@ -187,3 +187,28 @@ def test_film_curve_rises_and_ends_at_white() -> None:
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
     shown = film_curve(np.stack([ramp] * 3, axis=-1))[:, 0].astype(int)
     assert shown[0] == 0 and np.all(np.diff(shown) >= 0) and shown[-1] > 225
+
+
+@pytest.mark.parametrize("seed", [2, 7, 10, 15])
+def test_cloth_fills_the_frame_down_to_its_lower_edge(seed: int) -> None:
+    from camera_rig.bench import Bench
+    from camera_rig.twin.head.render import HeadRenderer
+    from camera_rig.twin.head.studio import Studio
+    from camera_rig.twin.staging import field_for
+
+    # Twice as high as the bench's window: the garment must not end just below it.
+    window = field_for(Bench())
+    field = Field(height_px=280, width_px=210, width_mm=window.width_mm)
+    renderer = HeadRenderer(Identity.from_seed(seed, head_model()), Studio.from_seed(seed), field)
+    track = clip_track(seed, Motion())
+    extremes = {
+        int(f) for n in range(6) for f in (track.pose[:, n].argmin(), track.pose[:, n].argmax())
+    }
+    for frame in sorted(extremes):
+        parts = renderer.render(track.coefficients[frame], track.pose_at(frame)).parts
+        below_shoulders = parts[195:250]
+        assert (np.isin(below_shoulders, [Part.CLOTH, Part.HAIR]).sum(axis=1) > 100).all()
+        for row in below_shoulders:
+            columns = np.nonzero(row == Part.CLOTH)[0]
+            # One pixel at either side may show more wall than cloth.
+            assert (row[columns[0] + 1 : columns[-1]] != Part.BACKGROUND).all()

@@ -66,8 +66,14 @@ def _fetch(picture: Bytes, u: Scalar, v: Scalar, values: Floats) -> None:
 
 @inlined
 def _lit(shadow: Floats, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
-    """Share of the key light that arrives, 0 to 1, from the blurred exponential map."""
+    """Share of the key light that arrives, 0 to 1, from the blurred exponential map.
+
+    Beyond the map's edge nothing throws shadows: there it fades into full light.
+    """
     size = shadow.shape[0]
+    known = min(min(x, y), F(size) - max(x, y)) * F(0.125)
+    if known <= 0:
+        return F(1)
     x = min(max(x - F(0.5), F(0)), F(size) - F(1.001))
     y = min(max(y - F(0.5), F(0)), F(size) - F(1.001))
     i, j = int(x), int(y)
@@ -75,7 +81,8 @@ def _lit(shadow: Floats, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
     top = shadow[j, i] * (F(1) - fx) + shadow[j, i + 1] * fx
     low = shadow[j + 1, i] * (F(1) - fx) + shadow[j + 1, i + 1] * fx
     # The map holds exp(-c z): nearer blockers make it smaller.
-    return min(F(1), (top + (low - top) * fy) * np.exp(SHADOW_SHARPNESS * z))
+    lit = min(F(1), (top + (low - top) * fy) * np.exp(SHADOW_SHARPNESS * z))
+    return F(1) - min(known, F(1)) * (F(1) - lit)
 
 
 @inlined

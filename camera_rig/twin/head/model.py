@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from camera_rig.twin.head.assets import Floats, HeadModel, Ints, Proxy, Target
 from camera_rig.twin.head.geometry import bend, gather, ride, vertex_normals
+from camera_rig.twin.head.hem import hem_below
 from camera_rig.twin.head.identity import Identity
 from camera_rig.twin.head.pose import HeadPose
 from camera_rig.twin.head.textures import hair_map
@@ -82,10 +83,12 @@ class HeadShape:
             _resized(model.proxies[name], model.vertices, self.neutral)
             for name in _proxy_names(identity)
         ]
-        self._ref = np.concatenate([p.ref for p in self._proxies])
-        self._weight = np.concatenate([p.weight for p in self._proxies])
-        self._offset = np.concatenate([p.offset for p in self._proxies])
         self._heads = len(model.vertices)
+        self._hem = hem_below(model, self._heads + sum(len(p.ref) for p in self._proxies))
+        riding = [*self._proxies, self._hem]
+        self._ref = np.concatenate([p.ref for p in riding])
+        self._weight = np.concatenate([p.weight for p in riding])
+        self._offset = np.concatenate([p.offset for p in riding])
         self.rest_points = self._with_proxies(model.vertices.copy())
         self._share = _neck_share(self.rest_points)
         cover = hair_map(identity.hair_style)[..., 1]
@@ -146,6 +149,9 @@ class HeadShape:
             filled = np.full(len(kept.tri), material, np.uint8)
             layers.append(_Layer(filled, kept.tri, kept.uv, kept.tri_uv, first))
             first += len(proxy.ref)
+        hem = self._hem
+        worn = np.full(len(hem.tri), Material.NECK, np.uint8)
+        layers.append(_Layer(worn, hem.tri, hem.uv, hem.tri_uv, 0))
         return layers
 
 
