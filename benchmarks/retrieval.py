@@ -56,10 +56,7 @@ def case(rng, rms=1.0, planes=3, size=256, gain=1.0, jitter=0.0, pupil_error=0.0
             waves({**{j: rng.normal(0, jitter) for j in range(4, 11)}, **{}})
             if not v
             else waves(
-                {
-                    j: gain * v.get(j, 0.0) + rng.normal(0, jitter)
-                    for j in {*v, *range(4, 11)}
-                }
+                {j: gain * v.get(j, 0.0) + rng.normal(0, jitter) for j in {*v, *range(4, 11)}}
             )
             for v in PLANES[planes]
         ]
@@ -80,7 +77,9 @@ def bound(stack, options, c) -> float:
     return 1e3 * float(np.sqrt(np.trace(cramer_rao(stack, options, result))))
 
 
-def run(name: str, count: int, options: RetrievalOptions | None = None, seed: int = 7, **kw) -> dict:
+def run(
+    name: str, count: int, options: RetrievalOptions | None = None, seed: int = 7, **kw
+) -> dict:
     options = options or RetrievalOptions()
     rng = np.random.default_rng(seed)
     errors, ratios, squares, cpu, starts, verdicts, chi2 = [], [], [], [], [], [], []
@@ -172,7 +171,7 @@ def by_gerchberg_saxton(stack, rounds=150):
     amplitude = []
     for image in stack.images_e:
         light = np.clip(image - np.median(image), 0, None)
-        amplitude.append(np.sqrt(light / light.sum()) )
+        amplitude.append(np.sqrt(light / light.sum()))
     phases = [np.exp(2j * np.pi * np.tensordot(d, maps, 1)) for d in div]
     field = clear.astype(complex)
     inside = clear > 0.5 * clear.max()
@@ -216,15 +215,25 @@ def by_adam(stack, starts=6, rounds=250):
     for s in range(starts):
         c0 = np.zeros(12) if s == 0 else rng.standard_normal(12) * 0.3
         c = torch.tensor(c0, dtype=torch.float32, requires_grad=True)
-        tilt = torch.tensor(np.array([guess[t] for t in u.tilt]), dtype=torch.float32, requires_grad=True)
+        tilt = torch.tensor(
+            np.array([guess[t] for t in u.tilt]), dtype=torch.float32, requires_grad=True
+        )
         flux = torch.tensor(np.log(guess[u.flux]), dtype=torch.float32, requires_grad=True)
         level = torch.tensor(guess[u.background], dtype=torch.float32, requires_grad=True)
-        optimiser = torch.optim.Adam([{"params": [c, tilt], "lr": 0.02}, {"params": [flux], "lr": 0.01}, {"params": [level], "lr": 0.2}])
+        optimiser = torch.optim.Adam(
+            [
+                {"params": [c, tilt], "lr": 0.02},
+                {"params": [flux], "lr": 0.01},
+                {"params": [level], "lr": 0.2},
+            ]
+        )
         for _ in range(rounds):
             optimiser.zero_grad()
             total = div + torch.cat([tilt, c.expand(stack.planes, 12)], 1)
             image = model(total * (WAVE_NM / 1000.0))[:, 0]
-            loss = (((flux.exp()[:, None, None] * image + level[:, None, None]) - data) ** 2 / var).mean()
+            loss = (
+                ((flux.exp()[:, None, None] * image + level[:, None, None]) - data) ** 2 / var
+            ).mean()
             loss.backward()
             optimiser.step()
         if loss.item() < best[0]:
@@ -338,8 +347,10 @@ def main() -> None:
         own = next(r for r in rows if r["case"].startswith(f"{rms:g} wave"))
         other = next(r for r in table if r["method"] == "solvephase auto" and r["rms_waves"] == rms)
         table.append(
-            {"ratio": f"CPU of solvephase auto over own at {rms:g} wave",
-             "value": other["cpu_s_median"] / own["cpu_s_median"]}
+            {
+                "ratio": f"CPU of solvephase auto over own at {rms:g} wave",
+                "value": other["cpu_s_median"] / own["cpu_s_median"],
+            }
         )
     if not quick:
         out = Path(__file__).parent / "results" / "retrieval.json"

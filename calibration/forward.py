@@ -24,6 +24,9 @@ __all__ = ["PlaneModel", "PlaneState", "PointSource"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
+SMALL_RIM = 64
+"""Rim around small windows, px."""
+
 _SINGLE = Backend(torch=False, double=False)
 _ONE = np.ones((1, 1, 1), dtype=np.float32)
 
@@ -79,7 +82,8 @@ class PlaneModel:
         self.size, self.modes, self.pupil = size, tuple(modes), pupil
         self.oversample = pupil.oversample
         self.fine = size * self.oversample
-        self.length = fast_length(self.fine)
+        # Tails that leave a small window must not come back on its other side.
+        self.length = fast_length(self.fine + (SMALL_RIM if self.fine < 192 else 0))
         self.pitch = pupil.pixels_per_airy(pupil.wavelengths_nm[0]) * self.oversample
         """Fine pixels per wavelength times f-number, at nominal pupil diameter."""
         self.source = source

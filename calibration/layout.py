@@ -17,6 +17,7 @@ from camera_rig.optics.zernike import basis
 
 __all__ = ["Layout", "find_layout", "harmonic_signs"]
 
+RADII, ANGLES, RIM = 72, 144, 8
 Vector = npt.NDArray[np.float64]
 
 
@@ -107,7 +108,7 @@ class _Seen:
 
     def __init__(self, bench: Bench, listed: tuple[Mode, ...]) -> None:
         self.bench = bench
-        self.model = InfluenceModel(bench.mirror, bench.mirror_pupil_mm)
+        self._tabulate(InfluenceModel(bench.mirror, bench.mirror_pupil_mm))
         nodes, gauss = np.polynomial.legendre.leggauss(16)
         rho = np.sqrt((nodes + 1.0) / 2.0)
         theta = 2.0 * np.pi * np.arange(40) / 40
@@ -128,10 +129,30 @@ class _Seen:
         turned_y = cosine * self.y - sine * across
         radius_mm = self.bench.mirror_pupil_mm * scale / 2.0
         slant = math.cos(math.radians(self.bench.incidence_deg))
-        heights = self.model.at(
-            radius_mm / slant * turned_x + decentre_mm[0], radius_mm * turned_y + decentre_mm[1]
-        )
+        x_mm = radius_mm / slant * turned_x + decentre_mm[0]
+        y_mm = radius_mm * turned_y + decentre_mm[1]
+        heights = self._heights(x_mm, y_mm)
         return np.asarray(self.project @ heights.T * slant)
+
+    def _tabulate(self, model: InfluenceModel) -> None:
+        """Keep the plate's shapes on a polar grid: looking them up is quick, solving is not."""
+        from scipy.ndimage import spline_filter
+
+        self._radius_mm = self.bench.mirror.disc_diameter_mm / 2.0
+        radius = np.linspace(0.0, self._radius_mm, RADII)
+        theta = 2.0 * np.pi * (np.arange(ANGLES + 2 * RIM) - RIM) / ANGLES
+        maps = model.at(
+            radius[:, None] * np.cos(theta)[None, :], radius[:, None] * np.sin(theta)[None, :]
+        )
+        self._tables = [spline_filter(table, order=3) for table in maps]
+
+    def _heights(self, x_mm: Vector, y_mm: Vector) -> Vector:
+        from scipy.ndimage import map_coordinates
+
+        r = np.minimum(np.hypot(x_mm, y_mm) / self._radius_mm, 1.0) * (RADII - 1)
+        t = np.mod(np.arctan2(y_mm, x_mm), 2.0 * np.pi) / (2.0 * np.pi) * ANGLES + RIM
+        places = np.stack([r, t])
+        return np.stack([map_coordinates(t_, places, prefilter=False) for t_ in self._tables])
 
 
 def _residual(model: Vector, measured: Vector) -> tuple[Vector, float]:
