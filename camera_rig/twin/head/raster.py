@@ -11,11 +11,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_rig.twin.head._compiled import Scalar, compiled
+from camera_rig.twin.head._compiled import Scalar, compiled, inlined
 from camera_rig.twin.head.assets import Floats, Ints
 
 Bytes = NDArray[np.uint8]
 F = np.float32
+
+
+@inlined
+def _inverse(slope: Scalar) -> Scalar:
+    """Return 1 over a slope, or 0 for one too flat to tell where it crosses zero."""
+    return F(1) / slope if abs(slope) > F(1e-4) else F(0)
+
+
+@inlined
+def _first(left: Scalar, inverse: Scalar, at: Scalar, origin: Scalar) -> Scalar:
+    """Return the column, at least left, from which a weight that grows with x is not negative.
+
+    ``at`` is the weight at ``origin``. A column too many does no harm: each is tested.
+    """
+    return max(left, np.floor(origin - at * inverse)) if inverse > 0 else left
+
+
+@inlined
+def _last(right: Scalar, inverse: Scalar, at: Scalar, origin: Scalar) -> Scalar:
+    """Return the column, at most right, up to which a weight that falls with x is not negative."""
+    return min(right, np.ceil(origin - at * inverse)) if inverse < 0 else right
 
 
 @compiled
@@ -50,9 +71,15 @@ def draw_nearest(corners: Floats, tri: Ints, two_sided: Scalar, depth: Floats, o
         b2x, b2y = y1 * inv, -x1 * inv
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        i1, i2, i0 = _inverse(b1x), _inverse(b2x), _inverse(-b1x - b2x)
+        origin = x0 - F(0.5)
         for y in range(top, bottom + 1):
             py = F(y) + F(0.5) - y0
-            for x in range(left, right + 1):
+            r1, r2 = py * b1y, py * b2y
+            r0 = F(1) - r1 - r2
+            low = _first(_first(_first(F(left), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            high = _last(_last(_last(F(right), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            for x in range(int(low), int(high) + 1):
                 px = F(x) + F(0.5) - x0
                 w1 = px * b1x + py * b1y
                 w2 = px * b2x + py * b2y
@@ -80,14 +107,22 @@ def draw_depth(corners: Floats, tri: Ints, depth: Floats) -> None:
         top = max(0, int(np.ceil(y0 + min(F(0), y1, y2) - F(0.5))))
         bottom = min(height - 1, int(np.floor(y0 + max(F(0), y1, y2) - F(0.5))))
         inv = F(1) / area
+        b1x, b1y = -y2 * inv, x2 * inv
+        b2x, b2y = y1 * inv, -x1 * inv
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
+        i1, i2, i0 = _inverse(b1x), _inverse(b2x), _inverse(-b1x - b2x)
+        origin = x0 - F(0.5)
         for y in range(top, bottom + 1):
             py = F(y) + F(0.5) - y0
-            for x in range(left, right + 1):
+            r1, r2 = py * b1y, py * b2y
+            r0 = F(1) - r1 - r2
+            low = _first(_first(_first(F(left), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            high = _last(_last(_last(F(right), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            for x in range(int(low), int(high) + 1):
                 px = F(x) + F(0.5) - x0
-                w1 = (py * x2 - px * y2) * inv
-                w2 = (px * y1 - py * x1) * inv
+                w1 = px * b1x + py * b1y
+                w2 = px * b2x + py * b2y
                 if w1 >= 0 and w2 >= 0 and w1 + w2 <= 1:
                     z = z0 + w1 * dz1 + w2 * dz2
                     if z > depth[y, x]:
@@ -147,13 +182,28 @@ def collect_layers(
         z0 = corners[a, 2]
         dz1, dz2 = corners[b, 2] - z0, corners[c, 2] - z0
         lift = bias[t]
+        # Nor is any nearer than its middle by more than this.
+        slope_x, slope_y = dz1 * b1x + dz2 * b2x, dz1 * b1y + dz2 * b2y
+        reach_z = lift + F(0.5) * (abs(slope_x) + abs(slope_y)) + F(1e-5)
+        # Slopes per pixel: two samples.
+        i1, i2 = _inverse(F(2) * b1x), _inverse(F(2) * b2x)
+        i0 = _inverse(F(-2) * (b1x + b2x))
+        origin = F(0.5) * (x0 - F(1))
         for y in range(top, bottom + 1):
             py = F(2 * y + 1) - y0
-            for x in range(left, right + 1):
+            r1, r2 = py * b1y + reach1, py * b2y + reach2
+            r0 = F(1) + F(2) * (reach1 + reach2) - r1 - r2
+            low = _first(_first(_first(F(left), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            high = _last(_last(_last(F(right), i1, r1, origin), i2, r2, origin), i0, r0, origin)
+            for x in range(int(low), int(high) + 1):
                 px = F(2 * x + 1) - x0
                 m1 = px * b1x + py * b1y
                 m2 = px * b2x + py * b2y
                 if m1 < -reach1 or m2 < -reach2 or m1 + m2 > F(1) + reach1 + reach2:
+                    continue
+                behind = min(depth[2 * y, 2 * x], depth[2 * y, 2 * x + 1])
+                behind = min(behind, depth[2 * y + 1, 2 * x], depth[2 * y + 1, 2 * x + 1])
+                if z0 + m1 * dz1 + m2 * dz2 + reach_z < behind:
                     continue
                 cover = 0
                 nearest = F(-1e30)
@@ -171,7 +221,7 @@ def collect_layers(
                 # Neighbouring triangles of one sheet share the pixel on their common edge:
                 # one fragment with both covers, else the sheet would show its seams.
                 joined = False
-                at = head[y, x]
+                at = head[y, x] if cover < 4 else -1
                 while at >= 0:
                     if frag_cover[at] + cover <= 4 and abs(frag_z[at] - nearest) < F(0.02):
                         frag_cover[at] += cover
