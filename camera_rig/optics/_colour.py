@@ -47,22 +47,28 @@ class Colour:
         """Numpy: the same as :meth:`psf`, through buffers that are kept.
 
         A fresh megabyte costs more in page faults than the arithmetic on it.
+
+        Args:
+            coefficients_um: ``(pictures, modes)``, micrometres RMS of wavefront.
+            back: Backend of ``coefficients_um``.
+            out: ``(pictures, size, size)`` to fill.
         """
         if self.plan.form is not Form.FFT or self.plan.oversample != 1:
             out[...] = self.psf(coefficients_um, back)
             return
         length, low, samples = self.plan.fft_size, self._low, self.samples
-        lead, kind = coefficients_um.shape[:-1], np.complex128 if back.double else np.complex64
-        rows = scratch((*lead, samples, length), kind, "rows")
+        pictures, kind = len(coefficients_um), np.complex128 if back.double else np.complex64
+        rows = scratch((pictures, samples, length), kind, "rows")
         rows[..., samples:] = 0.0
-        self._fill_pupil_field(coefficients_um, back, rows[..., :samples])
+        phase = self._phase(coefficients_um, back)
+        back.phasor(self._constants(back)[0], phase, rows[..., :samples])
         rows = back.fft_in_place(rows, -1)
-        columns = scratch((*lead, length, self.fine), kind, "columns")
-        columns[..., :samples, :] = rows[..., low : low + self.fine]
-        columns[..., samples:, :] = 0.0
-        field = back.fft_in_place(columns, -2)[..., low : low + self.fine, :]
-        np.abs(field, out=out)
-        np.square(out, out=out)
+        # Rows a power of two apart would share their cache lines: some columns more.
+        columns = scratch((pictures, length, self.fine + 8), kind, "columns")[..., : self.fine]
+        columns[:, :samples] = rows[..., low : low + self.fine]
+        columns[:, samples:] = 0.0
+        field = back.fft_in_place(columns, -2)[:, low : low + self.fine]
+        back.intensity(field, out)
 
     def field(self, coefficients_um: Array, back: Backend) -> Array:
         """Return the fine sensor field; its squared modulus is energy share."""
@@ -85,13 +91,6 @@ class Colour:
 
     def _pupil_field(self, coefficients_um: Array, back: Backend) -> Array:
         return back.phasor(self._constants(back)[0], self._phase(coefficients_um, back))
-
-    def _fill_pupil_field(self, coefficients_um: Array, back: Backend, out: Array) -> None:
-        phase = self._phase(coefficients_um, back)
-        part = scratch(phase.shape, phase.dtype, "part")
-        amplitude = self._constants(back)[0]
-        np.multiply(np.cos(phase, out=part), amplitude, out=out.real)
-        np.multiply(np.sin(phase, out=part), amplitude, out=out.imag)
 
     def _phase(self, coefficients_um: Array, back: Backend) -> Array:
         fixed = self._constants(back)[1]

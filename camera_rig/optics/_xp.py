@@ -69,23 +69,42 @@ class Backend:
             return array.to(self.xp.float64 if wide else self.xp.float32)
         return array.astype(np.float64 if wide else np.float32, copy=False)
 
-    def phasor(self, amplitude: Array, phase_rad: Array) -> Array:
-        """Return ``amplitude * exp(i phase_rad)`` in one pass over the data."""
-        if self.torch:
-            return self.xp.polar(amplitude.expand_as(phase_rad), phase_rad)
-        field = np.empty(phase_rad.shape, np.complex128 if self.double else np.complex64)
-        np.multiply(np.cos(phase_rad), amplitude, out=field.real)
-        np.multiply(np.sin(phase_rad), amplitude, out=field.imag)
-        return field
+    def phasor(self, amplitude: Array, phase_rad: Array, out: Array | None = None) -> Array:
+        """Return ``amplitude * exp(i phase_rad)``.
 
-    def intensity(self, field: Array) -> Array:
-        """Return the squared modulus of a complex field."""
-        real, imaginary = field.real, field.imag
+        Args:
+            amplitude: ``(rows, columns)``.
+            phase_rad: ``(..., rows, columns)``, radians.
+            out: Complex numpy array ``(pictures, rows, columns)`` to fill.
+        """
+        if self.torch:  # three times as quick as its own polar()
+            return self.xp.complex(amplitude * phase_rad.cos(), amplitude * phase_rad.sin())
+        if out is None:
+            out = np.empty(phase_rad.shape, np.complex128 if self.double else np.complex64)
+        _kernels().phasor(_planes(phase_rad), amplitude, _planes(_reals(out)))
+        return out
+
+    def intensity(self, field: Array, out: Array | None = None) -> Array:
+        """Return the squared modulus of a complex field ``(..., rows, columns)``.
+
+        ``out`` is a real numpy array ``(pictures, rows, columns)`` to fill.
+        """
         if self.torch:
-            return real * real + imaginary * imaginary
-        power = real * real
-        power += imaginary * imaginary
-        return power
+            return field.real * field.real + field.imag * field.imag
+        if out is None:
+            out = np.empty(field.shape, field.real.dtype)
+        _kernels().intensity(_planes(_reals(field)), _planes(out))
+        return out
+
+    def halve(self, pictures: Array) -> Array:
+        """Return the means over blocks of two by two pixels of ``(..., rows, columns)``."""
+        if self.torch:
+            rows = pictures[..., 0::2, :] + pictures[..., 1::2, :]
+            return (rows[..., 0::2] + rows[..., 1::2]) * 0.25
+        *lead, height, width = pictures.shape
+        out = np.empty((*lead, height // 2, width // 2), pictures.dtype)
+        _kernels().halve(_planes(pictures), _planes(out))
+        return out
 
     def fft(self, array: Array, length: int, axis: int) -> Array:
         """Return the forward transform along ``axis``, zero-padded to ``length``."""
@@ -126,6 +145,18 @@ class Backend:
         if self.torch:
             return self.xp.fft.irfft(array, n=length, dim=axis)
         return _scipy_fft().irfft(array, n=length, axis=axis, workers=FFT_WORKERS)
+
+    def rfft2(self, array: Array, shape: tuple[int, int]) -> Array:
+        """Return the half spectrum of real planes, zero-padded to ``shape`` (rows, columns)."""
+        if self.torch:
+            return self.xp.fft.rfft2(array, s=shape)
+        return _scipy_fft().rfft2(array, s=shape, workers=FFT_WORKERS)
+
+    def irfft2(self, array: Array, shape: tuple[int, int]) -> Array:
+        """Return the real array of ``shape`` (rows, columns) of a half spectrum."""
+        if self.torch:
+            return self.xp.fft.irfft2(array, s=shape)
+        return _scipy_fft().irfft2(array, s=shape, workers=FFT_WORKERS)
 
 
 _KEPT = threading.local()
@@ -175,6 +206,24 @@ def fast_length(minimum: int, *, even: bool = True) -> int:
     while even and length % 2:
         length = int(_scipy_fft().next_fast_len(length + 1, real=True))
     return length
+
+
+def _planes(array: Array) -> Array:
+    """Return ``(..., rows, columns)`` as ``(pictures, rows, columns)``."""
+    return array.reshape((-1, *array.shape[-2:]))
+
+
+def _reals(field: Array) -> Array:
+    """Return a complex numpy array as a real one, real and imaginary parts in turn."""
+    if field.strides[-1] != field.itemsize:
+        field = np.ascontiguousarray(field)
+    return field.view(field.real.dtype)
+
+
+def _kernels() -> Any:
+    from camera_rig.optics import _kernels  # numba: not when only the types are wanted
+
+    return _kernels
 
 
 def _scipy_fft() -> Any:

@@ -203,8 +203,7 @@ class PreviewImager:
 
 def half_scene(scene: Array) -> Array:
     """Average a picture (linear light) over blocks of two by two pixels."""
-    top = scene[..., 0::2, :] + scene[..., 1::2, :]
-    return (top[..., 0::2] + top[..., 1::2]) * 0.25
+    return backend_of(scene).halve(scene)
 
 
 def half_psf(psf: Array) -> Array:

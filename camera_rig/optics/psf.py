@@ -127,12 +127,12 @@ class PsfModel:
         if back.torch:
             planes = [colour.psf(coefficients_um, back) for colour in self._colours]
             return back.xp.stack(planes, -3)
-        lead = coefficients_um.shape[:-1]
-        shape = (*lead, len(self._colours), self.size, self.size)
-        result = np.empty(shape, coefficients_um.dtype)
+        flat = coefficients_um.reshape(-1, len(self.modes))
+        planes = (len(self._colours), self.size, self.size)
+        result = np.empty((len(flat), *planes), coefficients_um.dtype)
         for index, colour in enumerate(self._colours):
-            colour.psf_into(coefficients_um, back, result[..., index, :, :])
-        return result
+            colour.psf_into(flat, back, result[:, index])
+        return result.reshape((*coefficients_um.shape[:-1], *planes))
 
     def pullback(self, coefficients_um: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Return PSFs and the map from a loss's slope on them to its slope on coefficients.

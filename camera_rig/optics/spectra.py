@@ -79,12 +79,10 @@ class SceneSpectra:
         return total / (count * pixels), slope
 
     def _spectrum(self, pictures: Array) -> Array:
-        back, (height, width) = self._back, self.shape[-2:]
-        return back.fft(back.rfft(pictures, width, -1), height, -2)
+        return self._back.rfft2(pictures, (self.shape[-2], self.shape[-1]))
 
     def _picture(self, spectrum: Array) -> Array:
-        back, (height, width) = self._back, self.shape[-2:]
-        return back.irfft(back.ifft(spectrum, height, -2), width, -1)
+        return self._back.irfft2(spectrum, (self.shape[-2], self.shape[-1]))
 
     def _otf(self, psf: Array) -> Array:
         if backend_of(psf) != self._back:
