@@ -144,7 +144,7 @@ def by_scipy(stack):
     def jacobian(theta):
         rows = np.zeros((problem.unknowns.planes * stack.size**2, problem.unknowns.count))
         for p, state in enumerate(problem.states(theta)):
-            places, columns = problem._columns(theta, state, p, 1)
+            places, columns = problem.columns(theta, state, p, 1)
             part = slice(p * stack.size**2, (p + 1) * stack.size**2)
             rows[part, places] = (columns * weights[p]).T
         return rows
@@ -156,14 +156,14 @@ def by_scipy(stack):
 
 def by_gerchberg_saxton(stack, rounds=150):
     """Misell / Gerchberg-Saxton on all planes, then Zernike coefficients of the slopes."""
-    from camera_rig.optics import zernike
     from calibration.forward import PlaneModel
+    from camera_rig.optics import zernike
 
     model = PlaneModel(stack.pupil, stack.size, ((1, 1), (1, -1), *PAPER_MODES), PointSource())
     model.evaluate(np.zeros(14))
-    n = model._amplitude.shape[0]
-    clear = np.abs(model._amplitude)
-    sign = np.sign(model._amplitude)
+    n = model.amplitude.shape[0]
+    clear = np.abs(model.amplitude)
+    sign = np.sign(model.amplitude)
     line = (2.0 * np.arange(n) + 1 - n) / (model.length / model.pitch)
     rho, theta = np.hypot(line[None], line[:, None]), np.arctan2(line[:, None], line[None])
     maps = zernike.basis(PAPER_MODES, rho, theta)

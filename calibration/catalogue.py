@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibration.artifact import CalibrationStore
 from calibration.influence import InfluenceProcedure
-from calibration.procedure import Context, Procedure, present
+from calibration.procedure import Procedure, present
 from calibration.psf import PsfProcedure
 from calibration.realise import RealiseProcedure
 from calibration.registration import RegistrationProcedure
@@ -52,11 +52,6 @@ def fresh(store: CalibrationStore, rig: Rig, name: str) -> bool:
     """Return whether a procedure has an accepted result in use that still holds."""
     active = store.active(name)
     return active is not None and not store.stale(active, present(rig))
-
-
-def missing(context: Context) -> list[str]:
-    """Return the procedures that have to run, in order."""
-    return [name for name in ORDER if not fresh(context.store, context.rig, name)]
 
 
 def _published() -> Path:

@@ -109,7 +109,7 @@ class PlaneModel:
         """Return the plane for coefficients (waves RMS, in the order of ``modes``)."""
         self._set_scale(scale)
         phase = self._map(np.asarray(waves, np.float32) * np.float32(2.0 * math.pi), _SINGLE)
-        pupil_field = _SINGLE.phasor(self._amplitude, phase)
+        pupil_field = _SINGLE.phasor(self.amplitude, phase)
         field = self._transform(_ONE, pupil_field)[0].copy()
         sharp = _SINGLE.intensity(field)
         image = self._blur(sharp, self._otf(diameter_px))
@@ -156,7 +156,7 @@ class PlaneModel:
         clear = aperture.__wrapped__(samples, across * scale, self.pupil.obscuration)
         sign = 1.0 - 2.0 * (np.arange(samples) % 2)
         norm = 1.0 / (math.sqrt(float((clear * clear).sum())) * self.length)
-        self._amplitude = (clear * norm * sign[None, :] * sign[:, None]).astype(np.float32)
+        self.amplitude = (clear * norm * sign[None, :] * sign[:, None]).astype(np.float32)
         self._unit = None
         self._scale = scale
 

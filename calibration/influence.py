@@ -308,7 +308,7 @@ class _Tools:
             fit_gain=False,
             offset_modes=(),
             start=start,
-            shape_sigma_waves=0.5,
+            shape_sigma_waves=0.1,
             starts=1,
         )
 

@@ -118,7 +118,7 @@ class Problem:
         matrix, right = np.diag(self.prior_weight), self.prior_weight * (self.prior_mean - theta)
         expected, measured = self.expected(theta, states, size), self.measured(size)
         for p, state in enumerate(states):
-            places, columns = self._columns(theta, state, p, size)
+            places, columns = self.columns(theta, state, p, size)
             root = np.sqrt(weights[p]).ravel()
             columns *= root
             residual = ((measured[p] - expected[p]).ravel() * root).astype(np.float32)
@@ -145,11 +145,23 @@ class Problem:
             self._kept, self._kept_size = self.measured(size), size
         return self._kept
 
+    def sane(self, theta: Vector) -> bool:
+        """Return whether parameters are such that the window could hold the spot at all."""
+        u, reach = self.unknowns, self.model.reach_waves
+        tilts = max(float(np.abs(theta[part]).max()) for part in u.tilt)
+        return bool(
+            np.abs(theta[u.shape]).max() < reach
+            and tilts < reach
+            and theta[u.flux].min() > 0.0
+            and 0.5 < u.scale_of(theta) < 2.0
+            and abs(u.gain_of(theta)) < 20.0
+        )
+
     def degrees_of_freedom(self, weights: list[Floats]) -> int:
         """Return data minus parameters."""
         return sum(int(np.count_nonzero(w)) for w in weights) - self.unknowns.count
 
-    def _columns(
+    def columns(
         self, theta: Vector, state: PlaneState, p: int, size: int
     ) -> tuple[list[int], Floats]:
         """Return (parameters, derivatives of plane p by them), one row each."""
@@ -208,9 +220,12 @@ def fit_stage(
         normal, right = problem.normal_equations(theta, states, weights, size)
         enough = 3.0 if size == 1 else max(0.01 * cost, 3.0)
         moved = False
-        for _ in range(6):
+        for _ in range(8):
             step = _solve(normal, right, damping)
             trial = theta + step
+            if not problem.sane(trial):
+                damping *= 8.0
+                continue
             trial_states = problem.states(trial)
             new_cost, new_data = problem.cost(trial, trial_states, weights, size)
             moved = new_cost < cost

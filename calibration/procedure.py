@@ -251,14 +251,19 @@ def _keep(artifact: Artifact, fitted: Fitted, context: Context, partial: Any) ->
 def _leave_safe(rig: Rig) -> None:
     """Park the mirror and shut the light, whatever happened."""
     failures: list[RigError] = []
-    for role, leave in (("mirror", lambda: rig.mirror.park()), ("light", lambda: _dark(rig))):
+    ways: tuple[tuple[str, Callable[[Rig], None]], ...] = (("mirror", _park), ("light", _dark))
+    for role, leave in ways:
         if rig.has(role):
             try:
-                leave()
+                leave(rig)
             except RigError as error:
                 failures.append(error)
     if failures:
         raise failures[0]
+
+
+def _park(rig: Rig) -> None:
+    rig.mirror.park()
 
 
 def _dark(rig: Rig) -> None:

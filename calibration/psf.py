@@ -223,8 +223,9 @@ def fit_error(found: Retrieval, stack: PsfStack) -> float:
 
 
 def prediction_error(plane: PsfStack, shape: Coefficients, source: PointSource) -> float:
-    """Return the relative RMS residual of one plane for a given shape; only tilt, flux and
-    background are fitted.
+    """Return the relative RMS residual of one plane for a given shape.
+
+    Only tilt, flux and background are fitted.
     """
     listed = tuple(shape.values) or ((2, 0),)
     options = RetrievalOptions(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
 
 ROUNDS = {16: 12, 8: 10, 4: 8, 2: 8, 1: 12}
+MANY_MODES, LOW_ORDER = 21, 4
+"""More modes than this are fitted after those up to a low radial order."""
 STRONG_SLOPE = 4.0
 """RMS slope, waves per pupil radius, above which rays describe a PSF well."""
 WARM_BIN = 4
@@ -111,20 +113,36 @@ def retrieve(stack: PsfStack, options: RetrievalOptions | None = None) -> Retrie
         options: What to fit beside the shape; default: Noll 4-15 alone.
     """
     chosen = options or RetrievalOptions()
+    if chosen.start is None and len(chosen.modes) > MANY_MODES:
+        return _in_two_steps(stack, chosen)
     problem = Problem(stack, chosen)
     best: tuple[float, Stage] | None = None
-    tried = 0
+    tried = repeats = 0
     for shape, first_bin in _starts(problem):
         tried += 1
         stage, chi2 = _descend(problem, shape, first_bin)
-        again = best is not None and _same(problem, stage, best[1])
+        if best is not None and _same(problem, stage, best[1]):
+            repeats += 1
         if best is None or chi2 < best[0]:
             best = (chi2, stage)
-        # A valley found twice is the best there is: what does not fit then is the model.
-        if chi2 <= chosen.accept_chi2 or again or tried >= chosen.starts:
+        # A valley found three times is the best there is: it is the model that does not fit.
+        if chi2 <= chosen.accept_chi2 or repeats == 2 or tried >= chosen.starts:
             break
     assert best is not None  # noqa: S101 - at least one start is always made
     return _report(problem, best[1], best[0], tried)
+
+
+def _in_two_steps(stack: PsfStack, options: RetrievalOptions) -> Retrieval:
+    """Low orders first: coarse pictures do not tell sixty modes apart, and the fit runs away."""
+    low = tuple(mode for mode in options.modes if mode[0] <= LOW_ORDER)
+    first = retrieve(stack, replace(options, modes=low))
+    known = replace(
+        options, start=first.shape, shape_sigma_waves=min(options.shape_sigma_waves, 0.3)
+    )
+    found = retrieve(stack, known)
+    if first.verdict is Verdict.AMBIGUOUS and found.verdict is Verdict.CONVERGED:
+        return replace(found, verdict=first.verdict, twin=first.twin, notes=first.notes)
+    return found
 
 
 def cramer_rao(stack: PsfStack, options: RetrievalOptions, truth: Retrieval | Vector) -> Vector:

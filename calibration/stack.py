@@ -118,8 +118,9 @@ class PsfStack:
         )
 
     def binned(self) -> PsfStack:
-        """Return the stack with squares of four pixels added up: finely sampled data lose
-        nothing by it and fit four times faster.
+        """Return the stack with squares of four pixels added up.
+
+        Finely sampled data lose nothing by it and fit four times faster.
         """
         from calibration.spot import bin_pixels
 

@@ -197,7 +197,12 @@ def _walk(
                 task = shown.add_task(name, total=None, rate="")
 
                 def tell(
-                    label: str, k: int, total: int, task: Any = task, shown: Any = shown
+                    label: str,
+                    k: int,
+                    total: int,
+                    task: Any = task,
+                    shown: Any = shown,
+                    name: str = name,
                 ) -> None:
                     shown.update(
                         task, completed=k, total=total, description=f"{name}: {label}"[:48]
