@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from cli._data_common import read_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from camera_rig.private_shape import PrivateShape
     from camera_rig.recording.consent import RecordingPermit
     from camera_rig.recording.plan import DiskEstimate, TakePlan
     from camera_rig.recording.recorder import Recorder, RecorderStatus, TakeContext, TakeReport
@@ -72,10 +74,13 @@ def run(request: Request) -> None:
         if not config.simulated:
             raise ConfigError("real cameras keep real time", hint="leave --virtual-time away")
         clock = ManualClock(wall_start_ns=time.time_ns())
-    with Rig.open(config, clock=clock) as rig:
+    with Rig.open(config, clock=clock) as rig, _hidden(rig, simulated) as shape:
         cameras = {"privacy": rig.privacy, "side": rig.side}
         light = rig.light if plan.trigger == "light" else None
-        with Recorder(cameras, rig.clock, plan, clock_model=model, light=light) as recorder:
+        guard = partial(shape.why_not, rig.mirror) if shape else None
+        with Recorder(
+            cameras, rig.clock, plan, clock_model=model, light=light, guard=guard
+        ) as recorder:
             recorder.warm_up()
             recorder.check_clock_model()
             needs = _estimate(recorder, plan, store, len(series.missing(store.catalog)))
@@ -83,9 +88,23 @@ def run(request: Request) -> None:
                 _print_plan(request, series, store, permit, plan, needs)
                 return
             _refuse_unless_it_fits(needs, plan)
-            job = _Job(request, rig, recorder, store, permit, series)
+            job = _Job(request, rig, recorder, store, permit, series, shape)
             reports = job.record_all()
     _finish(request, reports)
+
+
+@contextmanager
+def _hidden(rig: Rig, simulated: bool) -> Iterator[PrivateShape | None]:
+    """Put the shape that hides faces on the mirror; only the twin may do without one."""
+    from camera_rig.config import MirrorConfig
+    from camera_rig.private_shape import private_shape
+
+    entry = rig.config.devices.get("mirror")
+    if simulated and not (isinstance(entry, MirrorConfig) and entry.shape):
+        yield None
+        return
+    with private_shape(rig) as shape:
+        yield shape
 
 
 class _Job:
@@ -99,7 +118,9 @@ class _Job:
         store: DataStore,
         permit: RecordingPermit,
         series: Series,
+        shape: PrivateShape | None,
     ) -> None:
+        self.shape = shape
         self.request, self.rig, self.recorder = request, rig, recorder
         self.store, self.permit, self.series = store, permit, series
 
@@ -158,6 +179,7 @@ class _Job:
                 "serial": device.info.serial,
                 "model": device.info.model,
                 "command_v": [round(float(v), 4) for v in device.read_back()],
+                "shape": self.shape.to_dict() if self.shape else None,
             }
         model = self.recorder.clock_model
         return TakeContext(

@@ -7,14 +7,14 @@ import logging
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from camera_rig.contracts import Clock, Frame
-from camera_rig.errors import RigError, StateError, StorageError
+from camera_rig.errors import PrivacyError, RigError, StateError, StorageError
 from camera_rig.recording._queue import BoundedQueue
 from camera_rig.recording.clockmodel import ClockModel
 from camera_rig.recording.manifest import FinishReason, Seal
@@ -128,6 +128,15 @@ class TakeSession:
     def stop(self) -> None:
         """End the take now; what came so far is stored and sealed."""
         self._finish(FinishReason.STOPPED)
+
+    def exposed(self, why: Sequence[str]) -> None:
+        """End the take: the privacy camera may see a face."""
+        self._queue.force(_Note("event", "privacy", {"event": "exposed", "why": list(why)}))
+        error = PrivacyError(
+            f"the take was ended: {'; '.join(why)}",
+            hint="look at the mirror with `rig doctor`, then redo the take",
+        )
+        self._fail(error, FinishReason.EXPOSED)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the seal; return whether it is there (or has failed)."""

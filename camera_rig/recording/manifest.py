@@ -47,6 +47,7 @@ class FinishReason(StrEnum):
     STOPPED = "stopped by the operator"
     DISK_FULL = "disk full"
     CAMERA_LOST = "camera lost"
+    EXPOSED = "mirror no longer hides faces"
     OVERLOAD = "buffers full"
     FAILED = "failed"
     RECOVERED = "recovered after a crash"

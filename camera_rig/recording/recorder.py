@@ -10,9 +10,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,8 @@ from camera_rig.recording.vault import FrameClass, SealedKeys, new_keys
 
 __all__ = ["Phase", "Recorder", "RecorderStatus", "TakeContext", "TakeReport"]
 
+_LOOKS_PER_GUARD = 5  # of 0.1 s each
+
 StatusHook = Callable[[RecorderStatus], None]
 
 
@@ -62,6 +65,8 @@ class Recorder:
         plan: Settings.
         clock_model: From calibration; None estimates one from arrivals.
         light: The trigger box, for ``plan.trigger == "light"``.
+        guard: Asked about twice a second while recording: reasons why faces may no
+            longer be hidden. Any reason ends the take.
 
     Not offered: a raw dump of the side camera. There is no path to disk around the vault.
     """
@@ -74,6 +79,7 @@ class Recorder:
         *,
         clock_model: ClockModel | None = None,
         light: Light | None = None,
+        guard: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if set(cameras) != {"privacy", "side"}:
             raise StateError(
@@ -81,7 +87,7 @@ class Recorder:
                 hint="open both cameras of the rig",
             )
         self._cameras, self._clock, self.plan = dict(cameras), clock, plan
-        self._fixed_model = clock_model
+        self._fixed_model, self._guard = clock_model, guard
         self._estimator = ArrivalEstimator()
         self._lock = threading.Lock()
         self._workers: dict[str, CameraWorker] = {}
@@ -231,7 +237,11 @@ class Recorder:
                         session.lost(worker.role, worker.error)
                 self.phase = Phase.RECORDING
                 with self._running():
-                    while not session.join(0.1):
+                    for look in itertools.count():
+                        if look % _LOOKS_PER_GUARD == 0 and self._guard and (why := self._guard()):
+                            session.exposed(why)
+                        if session.join(0.1):
+                            break
                         if on_status is not None:
                             on_status(self.status())
         finally:
