@@ -59,6 +59,7 @@ class Pairer:
         self._skew_ns: float | None = None
         self._followed = 0
         self._period_ns: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
 
     @property
     def depth(self) -> int:
@@ -119,8 +120,13 @@ class Pairer:
         step_ns = self._step_ns(own)
         ours_ns: float = other[0].corrected_ns - own[0].corrected_ns
         skew_ns = ours_ns if other[0].frame.role == "side" else -ours_ns
-        if self._skew_ns is not None and abs(skew_ns - self._skew_ns) < step_ns / 4:
-            ours_ns = abs(self._skew_ns)
+        period_ns = self._period_ns[own[0].frame.role]
+        if self._skew_ns is not None and period_ns > 0:
+            # A lost frame shifts the skew by whole periods; the mean holds there as well.
+            shift = round((skew_ns - self._skew_ns) / period_ns)
+            mean_ns = self._skew_ns + shift * period_ns
+            if abs(skew_ns - mean_ns) < period_ns / 3:
+                ours_ns = abs(mean_ns)
         theirs_ns = abs(step_ns - ours_ns)
         better = theirs_ns + step_ns / 10 < ours_ns
         return self._alone(own) if better else self._pair(own, other)
@@ -131,15 +137,17 @@ class Pairer:
         step_ns: float = own[1].corrected_ns - own[0].corrected_ns
         period_ns = self._period_ns.setdefault(role, step_ns)
         periods = max(1, round(step_ns / period_ns)) if period_ns > 0 else 1
-        if abs(step_ns - periods * period_ns) > period_ns / 4:
+        if abs(step_ns - periods * period_ns) > period_ns / 3:
             self._period_ns[role] = step_ns  # another rate, or the first step had a gap
+            self._steps[role] = 1
             return step_ns
-        self._period_ns[role] += (step_ns / periods - period_ns) / 30
+        self._steps[role] = min(self._steps.get(role, 0) + 1, 30)
+        self._period_ns[role] += (step_ns / periods - period_ns) / self._steps[role]
         return periods * period_ns
 
     def _follow(self, skew_ns: int) -> None:
         """Keep the running mean of the skew; a jump (another partner) starts it anew."""
-        jump_ns = self._rules.limit_ns / 4
+        jump_ns = min(self._period_ns.values(), default=self._rules.limit_ns) / 2
         if self._skew_ns is None or abs(skew_ns - self._skew_ns) > jump_ns:
             self._skew_ns, self._followed = float(skew_ns), 1
         self._followed = min(self._followed + 1, 30)

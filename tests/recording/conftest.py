@@ -3,12 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from camera_rig.clock import ManualClock
 from camera_rig.recording.audit import AuditLog
 from camera_rig.recording.keys import KeyStore
 
 FAST_SCRYPT = 2**4
+
+# A busy machine makes no property false: examples have no time limit of their own.
+settings.register_profile("recording", deadline=None)
+settings.load_profile("recording")
 
 
 @pytest.fixture

@@ -141,7 +141,9 @@ def test_kill_minus_nine_loses_nothing_acknowledged(
     assert recover(folder).was_sealed
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+)
 @given(data=st.data())
 def test_any_cut_of_journal_and_shard_recovers_a_clean_prefix(
     tmp_path_factory, keys: KeyStore, audit: AuditLog, data: st.DataObject

@@ -238,7 +238,9 @@ def test_names_that_could_leave_the_folder_are_refused(keys: KeyStore, name: str
         keys.ensure_subject(name, simulated=False)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
+)
 @given(data=st.data(), count=st.integers(2, 8))
 def test_any_edit_of_the_audit_log_is_found(
     tmp_path: Path, data: st.DataObject, count: int
