@@ -204,7 +204,7 @@ class InfluenceProcedure(Procedure):
 
     def _check(self, context: Context) -> dict[str, Any]:
         mirror = context.rig.mirror
-        pattern = 0.12 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
+        pattern = 0.05 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
         command = [stacks.to_volts(mirror, pattern + self._unit(context))]
         taken = stacks.measure(
             self._camera(context), command, self._size(context), "influence: check"
