@@ -76,7 +76,7 @@ STEPS = (
         "What the two cameras see",
         "The same moment through the sharp side branch and through the mirror. The person does "
         "not exist.",
-        ("camera", "watch", "--private", "--seconds", "0.3", "--sheet", "pair.png"),
+        ("camera", "watch", "--private", "--seconds", "1", "--sheet", "pair.png"),
         (("pair.png", "Privacy camera and side camera."),),
     ),
     Step(
@@ -106,8 +106,7 @@ STEPS = (
         "prepare",
         "From takes to a training set",
         "Registered, cropped, judged and split by time; encrypted again.",
-        ("data", "prepare", "--series", "demo", "--out", "set", "--sheet", "set.png"),
-        (("set.png", "Crops of the privacy camera beside the side camera."),),
+        ("data", "prepare", "series:demo", "--out", "set", "--every", "3"),
     ),
     Step(
         "audit",
