@@ -275,6 +275,12 @@ def shade_inner(
 
 
 @inlined
+def strand_contrast(tone: Scalar) -> Scalar:
+    """Return how bright a strand is by the tone of its texture, 0 to 1; 1 for a usual one."""
+    return F(0.35) + F(1.3) * tone
+
+
+@inlined
 def shade_strand(
     f: Floats, up: Floats, view: Floats, lights: Floats, ambient: Floats, shadow: Floats,
     tone: Scalar, rgb: Floats, out: Floats,
@@ -312,7 +318,7 @@ def shade_strand(
         front = min(max(n_dot_l + F(0.3), F(0)), F(1)) * arrives * lights[i, 4]
         glow += front * sine16
         shine += front * sine16 * sine16 * sine16 * sine16 * sine16
-    contrast = F(0.35) + F(1.3) * tone
+    contrast = strand_contrast(tone)
     out[0], out[1], out[2] = red, green, blue
     for c in range(3):
         body = rgb[c] * contrast

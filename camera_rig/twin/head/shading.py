@@ -25,6 +25,7 @@ from camera_rig.twin.head.materials import (
     shade_skin,
     shade_strand,
     shade_teeth,
+    strand_contrast,
 )
 from camera_rig.twin.head.raster import Bytes
 
@@ -37,7 +38,8 @@ PART_LIPS, PART_NECK, PART_MOUTH, PARTS = 7, 8, 9, 10
 
 _CHAIN = 64  # see-through layers sorted per pixel
 _CLEAR = np.float32(0.004)  # less cover than this cannot be seen
-_DENSE = np.float32(0.012)  # what is behind so little light is not shaded
+_DENSE = np.float32(0.025)  # what is behind so little light is not shaded
+_MINOR = np.float32(0.15)  # a strand of so little weight takes the light of the one before it
 
 
 @inlined
@@ -139,6 +141,7 @@ def shade(
             for c in range(3):
                 total[c] = F(0)
             clear = F(1)
+            lit_tone = F(-1)
             for n in range(_sorted_chain(head[y, x], link, frag_z, chain)):
                 at = chain[n]
                 t = frag_tri[at]
@@ -156,15 +159,22 @@ def shade(
                     alpha *= look_up(lash, u, v, 0) * F(0.85)
                 if alpha < _CLEAR:
                     continue
-                _row(vertex, tri, t, share, f)
+                alpha *= clear
                 if kind == HAIR:
                     tone = look_up(hair, u, v, 0)
-                    shade_strand(f, up, view, lights, ambient, shadow, tone, hair_rgb, rgb)
-                elif kind == BROW:
-                    shade_strand(f, up, view, lights, ambient, shadow, F(0.4), brow_rgb, rgb)
+                    if lit_tone >= 0 and alpha < _MINOR:
+                        ratio = strand_contrast(tone) / strand_contrast(lit_tone)
+                        for c in range(3):
+                            rgb[c] *= ratio
+                    else:
+                        _row(vertex, tri, t, share, f)
+                        shade_strand(f, up, view, lights, ambient, shadow, tone, hair_rgb, rgb)
+                    lit_tone = tone
                 else:
-                    shade_strand(f, up, view, lights, ambient, shadow, F(0.4), lash_rgb, rgb)
-                alpha *= clear
+                    _row(vertex, tri, t, share, f)
+                    thin_rgb = brow_rgb if kind == BROW else lash_rgb
+                    shade_strand(f, up, view, lights, ambient, shadow, F(0.4), thin_rgb, rgb)
+                    lit_tone = F(-1)
                 for c in range(3):
                     total[c] += alpha * rgb[c]
                 votes[part] += alpha
@@ -184,14 +194,15 @@ def shade(
                         total[c] += weight * background[y, x, c]
                     votes[0] += weight
                     continue
-                # Samples of the same surface at about the same depth share one shading.
+                # Samples of the same surface at about the same depth share one shading; the
+                # less of it shines through the hair before it, the less exact.
                 kind = material[t]
                 for m in range(k + 1, 4):
                     mx, my = 2 * x + (m & 1), 2 * y + (m >> 1)
                     other = owner[my, mx]
                     if other >= 0 and not done & (1 << m):
                         same = material[other] == kind
-                        if same and abs(depth[my, mx] - depth[sy, sx]) < F(0.06):
+                        if same and abs(depth[my, mx] - depth[sy, sx]) * clear < F(0.06):
                             done |= 1 << m
                             weight += F(0.25)
                 alone = weight < F(0.3)
