@@ -44,6 +44,8 @@ POKE = 0.2
 """Height of a poke, normalised volts: inside the slack of the hysteresis."""
 BIAS_WAVES = 1.0
 DEAD_SHARE = 0.15
+LOST_CHI2 = 30.0
+"""Reduced chi-squared of a poke's fit above which it lost its way."""
 LOOSE = modes(Order.NOLL, 4, 10)
 """Modes left free along the sweep."""
 
@@ -262,6 +264,12 @@ class _Tools:
         sigma = np.zeros_like(matrix)
         for column, name in enumerate(names):
             pair = [self.one(data[name], rest.values, defocus_um, p) for p in (0, 1)]
+            for p in (0, 1):
+                if pair[p].chi2 > LOST_CHI2 and pair[1 - p].chi2 < LOST_CHI2:
+                    # Push and pull are opposite: what one found says where the other is.
+                    near = 2.0 * rest.values - pair[1 - p].values
+                    again = self.one(data[name], near, defocus_um, p)
+                    pair[p] = min(pair[p], again, key=lambda result: result.chi2)
             tilt = [
                 self._tilt_um(r.tilts_waves[0], self._place(data[name], p))
                 for p, r in enumerate(pair)
