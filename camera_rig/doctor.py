@@ -28,6 +28,7 @@ __all__ = ["Finding", "Verdict", "examine"]
 _PROBE_BYTES = 32 * 1024 * 1024
 _WANTED_MB_PER_S = 20.0
 _HOLDERS = ("gvfs-gphoto2-volume-monitor", "gvfsd-gphoto2", "gphoto2", "darktable", "entangle")
+_CANON_VENDOR = "04a9"
 _DRIVER_NEEDS = {
     "canon": ("gphoto2", "canon"),
     "apt": ("thorlabs_apt_device", "stage"),
@@ -71,6 +72,7 @@ def examine(config: RigConfig, *more: Callable[[Rig], Iterator[Finding]]) -> lis
     return [
         *_check_python(),
         *_check_libraries(config),
+        *_check_permissions(config),
         *_check_holders(config),
         *_check_devices(config, more),
         *_check_disk(config),
@@ -104,6 +106,29 @@ def _version(module: str) -> str:
         except PackageNotFoundError:
             continue
     return "found"
+
+
+def _check_permissions(config: RigConfig) -> Iterator[Finding]:
+    """Look whether this user may talk to the serial ports and to Canon's USB nodes."""
+    for role, entry in config.devices.items():
+        port = str(getattr(entry.options, "port", ""))
+        is_node = port.startswith("/") and Path(port).exists()
+        if is_node and not os.access(port, os.R_OK | os.W_OK):
+            hint = "add yourself to the group that owns it (often dialout), log in again"
+            yield Finding(role, Verdict.FAIL, f"may not open {port}", hint)
+    if any(entry.driver == "canon" for entry in config.devices.values()):
+        for node in _usb_nodes(_CANON_VENDOR):
+            if not os.access(node, os.R_OK | os.W_OK):
+                hint = "install libgphoto2's udev rules, then plug the camera in again"
+                yield Finding("camera", Verdict.FAIL, f"may not open {node}", hint)
+
+
+def _usb_nodes(vendor: str) -> Iterator[Path]:
+    for found in Path("/sys/bus/usb/devices").glob("*/idVendor"):
+        if found.read_text(encoding="ascii").strip() == vendor:
+            bus = int((found.parent / "busnum").read_text(encoding="ascii"))
+            number = int((found.parent / "devnum").read_text(encoding="ascii"))
+            yield Path(f"/dev/bus/usb/{bus:03d}/{number:03d}")
 
 
 def _check_holders(config: RigConfig) -> Iterator[Finding]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from camera_rig.errors import StorageError
 
-__all__ = ["JsonLines", "start_run_log", "stop_run_log"]
+__all__ = ["JsonLines", "run_log", "start_run_log", "stop_run_log"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRET_WORDS = ("key", "token", "passphrase", "password", "secret")
@@ -40,6 +42,16 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         return json.dumps(line, ensure_ascii=False)
+
+
+@contextmanager
+def run_log(folder: Path, name: str) -> Iterator[None]:
+    """Log the events of a block to a file of its own in ``folder``."""
+    handler = start_run_log(folder, name)
+    try:
+        yield
+    finally:
+        stop_run_log(handler)
 
 
 def start_run_log(folder: Path, name: str, *, level: int = logging.INFO) -> logging.Handler:

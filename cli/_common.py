@@ -121,10 +121,13 @@ def progress(*, plain: bool = False) -> Iterator[Progress]:
 
 @contextmanager
 def opened(config: str, only: Collection[str] | None = None) -> Iterator[Rig]:
-    """Open the rig of ``--config`` for the length of a command."""
+    """Open the rig of ``--config`` for the length of a command, with a log of its run."""
+    from camera_rig.config import load_config
     from camera_rig.rig import Rig
+    from camera_rig.runlog import run_log
 
-    with Rig.open(config, only=only) as rig:
+    loaded = load_config(config)
+    with run_log(loaded.storage.root / "logs", loaded.name), Rig.open(loaded, only=only) as rig:
         yield rig
 
 

@@ -56,6 +56,7 @@ def run(request: Request) -> None:
     from camera_rig.recording.recorder import Recorder
     from camera_rig.recording.store import DataStore
     from camera_rig.rig import Rig
+    from camera_rig.runlog import run_log
 
     config = load_config(request.config)
     store = DataStore.of(config.storage)
@@ -74,7 +75,11 @@ def run(request: Request) -> None:
         if not config.simulated:
             raise ConfigError("real cameras keep real time", hint="leave --virtual-time away")
         clock = ManualClock(wall_start_ns=time.time_ns())
-    with Rig.open(config, clock=clock) as rig, _hidden(rig, simulated) as shape:
+    with (
+        run_log(config.storage.root / "logs", config.name),
+        Rig.open(config, clock=clock) as rig,
+        _hidden(rig, simulated) as shape,
+    ):
         cameras = {"privacy": rig.privacy, "side": rig.side}
         light = rig.light if plan.trigger == "light" else None
         guard = partial(shape.why_not, rig.mirror) if shape else None
