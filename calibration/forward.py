@@ -106,7 +106,13 @@ class PlaneModel:
     def evaluate(
         self, waves: Floats, scale: float = 1.0, diameter_px: float | None = None
     ) -> PlaneState:
-        """Return the plane for coefficients (waves RMS, in the order of ``modes``)."""
+        """Return the plane for coefficients (waves RMS, in the order of ``modes``).
+
+        Args:
+            waves: The coefficients.
+            scale: Pupil diameter over its nominal value, dimensionless.
+            diameter_px: Diameter of the source on the sensor, px; None keeps it.
+        """
         self._set_scale(scale)
         phase = self._map(np.asarray(waves, np.float32) * np.float32(2.0 * math.pi), _SINGLE)
         pupil_field = _SINGLE.phasor(self.amplitude, phase)

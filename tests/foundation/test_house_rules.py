@@ -34,6 +34,7 @@ UNITS = [
     "electrons",
     "pixels",
     "um_rms",
+    "waves_rms",
     "rms_waves",
     "v_per_s",
     "counts",
