@@ -115,11 +115,16 @@ class InfluenceProcedure(Procedure):
             rest_um=resting,
             sigma_um=sigma / scale,
         )
-        found = tools.one(data["check"], rest.values, defocus_um, 0)
+        # The prediction is where the fit begins; a hundred thousand photons say where it ends.
+        ahead = small[2:] @ check / WAVE_UM
+        found = [
+            tools.one(data["check"], rest.values + sign * ahead, defocus_um, p)
+            for p, sign in enumerate((1.0, -1.0))
+        ]
         nominal = InfluenceModel(
             context.rig.config.bench.mirror, context.rig.config.bench.mirror_pupil_mm
         ).matrix(rows)
-        change = (found.values - rest.values) * WAVE_UM
+        change = (found[0].values - found[1].values) * WAVE_UM / 2.0
         size = float(np.linalg.norm(change))
         before = float(np.linalg.norm(nominal.um_per_unit[2:] @ check - change)) / size
         after = float(np.linalg.norm(small[2:] @ check - change)) / size
@@ -206,8 +211,10 @@ class InfluenceProcedure(Procedure):
 
     def _check(self, context: Context) -> dict[str, Any]:
         mirror = context.rig.mirror
-        pattern = 0.05 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
-        command = [stacks.to_volts(mirror, pattern + self._unit(context))]
+        pattern = 0.06 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
+        # Both signs: what drifts between rest and now is no business of this check.
+        unit = self._unit(context)
+        command = [stacks.to_volts(mirror, sign * pattern + unit) for sign in (1.0, -1.0)]
         taken = stacks.measure(
             self._camera(context), command, self._size(context), "influence: check"
         )
