@@ -51,6 +51,7 @@ def zernike_stacks(rho: np.ndarray, theta: np.ndarray, noll: int) -> dict[str, W
     )
     aotools = load("aotools")
     makers["aotools"] = (lambda: aotools.zernikeArray(noll, samples)) if aotools else None
+    makers["slmsuite float32"] = _slmsuite_stack(rho, theta, noll)
     solve = load("solvephase")
     if solve:
         pupil = solve.Pupil.circular(samples)
@@ -58,6 +59,22 @@ def zernike_stacks(rho: np.ndarray, theta: np.ndarray, noll: int) -> dict[str, W
     else:
         makers["solvephase"] = None
     return makers
+
+
+def _slmsuite_stack(rho: np.ndarray, theta: np.ndarray, count: int) -> Work | None:
+    """Return slmsuite's sums of modes, one mode each, into a kept array.
+
+    Its modes follow the OSA/ANSI order and have a peak of one: the same work.
+    """
+    phase = load("slmsuite.holography.toolbox.phase")
+    if not phase:
+        return None
+    grid = [np.float32(rho * np.cos(theta)), np.float32(rho * np.sin(theta))]
+    each = np.eye(count, dtype=np.float32)
+    out = np.empty((count, *rho.shape), np.float32)
+    return lambda: phase.zernike_sum(
+        grid, range(count), each, aperture=(1, 1), use_mask=False, out=out
+    )
 
 
 def psf_makers(phase_rad: np.ndarray, clear: np.ndarray, size: int) -> dict[str, Work | None]:

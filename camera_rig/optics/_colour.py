@@ -61,12 +61,13 @@ class Colour:
         rows = scratch((pictures, samples, length), kind, "rows")
         rows[..., samples:] = 0.0
         phase = self._phase(coefficients_um, back)
-        back.phasor(self._constants(back)[0], phase, rows[..., :samples])
+        back.phasor(self._constants(back)[0], phase, rows)
         rows = back.fft_in_place(rows, -1)
         # Rows a power of two apart would share their cache lines: some columns more.
-        columns = scratch((pictures, length, self.fine + 8), kind, "columns")[..., : self.fine]
-        columns[:, :samples] = rows[..., low : low + self.fine]
+        columns = scratch((pictures, length, self.fine + 8), kind, "columns")
+        columns[:, :samples, : self.fine] = rows[..., low : low + self.fine]
         columns[:, samples:] = 0.0
+        columns[..., self.fine :] = 0.0
         field = back.fft_in_place(columns, -2)[:, low : low + self.fine]
         back.intensity(field, out)
 

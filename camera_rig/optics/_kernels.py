@@ -8,26 +8,30 @@ compiler use vector instructions.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 
-_OPTIONS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz"},
-}
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _PER_QUARTER_TURN = 2.0 / np.pi
 _QUARTER_HIGH = 1.5707963267341256  # pi / 2 cut to 33 bits: exact times any turn below 2^20
 _QUARTER_LOW = 6.077100506506192e-11  # the rest of it
 
 
-@numba.njit(**_OPTIONS)
+def _compiled(function: _F) -> _F:
+    """Compile, keep on disk beside the package, release the interpreter lock."""
+    options = {"cache": True, "nogil": True, "error_model": "numpy"}
+    # Infinities and NaNs keep their meaning; only a multiply-add may be fused.
+    result: _F = numba.njit(fastmath={"contract", "nsz"}, **options)(function)
+    return result
+
+
+@_compiled
 def phasor(phase: Any, amplitude: Any, out: Any) -> None:
-    """Write ``amplitude * exp(i phase)`` to ``out`` (pictures, rows, 2 columns).
+    """Write ``amplitude * exp(i phase)`` to ``out`` (pictures, rows, 2 columns or more).
 
     The phase (radians, below 10^6) is folded into an eighth of a turn, where the
     polynomials of fdlibm are right to the last bit of float64.
@@ -56,9 +60,9 @@ def phasor(phase: Any, amplitude: Any, out: Any) -> None:
                 out[p, i, 2 * j + 1] = imaginary * amplitude[i, j]
 
 
-@numba.njit(**_OPTIONS)
+@_compiled
 def intensity(field: Any, out: Any) -> None:
-    """Write the squared modulus of ``field`` (pictures, rows, 2 columns) to ``out``."""
+    """Write the squared modulus of ``field`` (pictures, rows, 2 columns or more) to ``out``."""
     pictures, rows, columns = out.shape
     for p in range(pictures):
         for i in range(rows):
@@ -67,7 +71,7 @@ def intensity(field: Any, out: Any) -> None:
                 out[p, i, j] = real * real + imaginary * imaginary
 
 
-@numba.njit(**_OPTIONS)
+@_compiled
 def halve(planes: Any, out: Any) -> None:
     """Write the mean of every two by two pixels of ``planes`` to ``out`` (half the size)."""
     quarter = out.dtype.type(0.25)

@@ -75,7 +75,8 @@ class Backend:
         Args:
             amplitude: ``(rows, columns)``.
             phase_rad: ``(..., rows, columns)``, radians.
-            out: Complex numpy array ``(pictures, rows, columns)`` to fill.
+            out: Complex numpy array ``(pictures, rows, columns or more)`` to fill;
+                whole rows of it, in one piece, go five times as quick.
         """
         if self.torch:  # three times as quick as its own polar()
             return self.xp.complex(amplitude * phase_rad.cos(), amplitude * phase_rad.sin())
@@ -87,7 +88,8 @@ class Backend:
     def intensity(self, field: Array, out: Array | None = None) -> Array:
         """Return the squared modulus of a complex field ``(..., rows, columns)``.
 
-        ``out`` is a real numpy array ``(pictures, rows, columns)`` to fill.
+        ``out`` is a real numpy array ``(pictures, rows, columns)`` to fill; the field
+        may have more columns.
         """
         if self.torch:
             return field.real * field.real + field.imag * field.imag
@@ -101,8 +103,8 @@ class Backend:
         if self.torch:
             rows = pictures[..., 0::2, :] + pictures[..., 1::2, :]
             return (rows[..., 0::2] + rows[..., 1::2]) * 0.25
-        *lead, height, width = pictures.shape
-        out = np.empty((*lead, height // 2, width // 2), pictures.dtype)
+        half = (pictures.shape[-2] // 2, pictures.shape[-1] // 2)
+        out = np.empty((*pictures.shape[:-2], *half), pictures.dtype)
         _kernels().halve(_planes(pictures), _planes(out))
         return out
 

@@ -125,8 +125,7 @@ class PsfModel:
         back = backend_of(coefficients_um)
         self._guard(coefficients_um)
         if back.torch:
-            planes = [colour.psf(coefficients_um, back) for colour in self._colours]
-            return back.xp.stack(planes, -3)
+            return back.xp.stack([c.psf(coefficients_um, back) for c in self._colours], -3)
         flat = coefficients_um.reshape(-1, len(self.modes))
         planes = (len(self._colours), self.size, self.size)
         result = np.empty((len(flat), *planes), coefficients_um.dtype)
