@@ -266,7 +266,7 @@ def test_design_from_zero_lowers_eq_6_and_stays_feasible(heat_run, tiny_config, 
 def test_faces_learn_one_batch(config_of, tmp_path):
     config = config_of(
         "faces",
-        engine={"steps": 25, "batch": 2, "ema": 0.0, "checkpoint_every": 25},
+        engine={"steps": 50, "batch": 2, "ema": 0.0, "checkpoint_every": 50},
         faces={
             "latents": False,
             "rate": 3e-3,
