@@ -51,7 +51,7 @@ def zernike_stacks(rho: np.ndarray, theta: np.ndarray, noll: int) -> dict[str, W
     )
     aotools = load("aotools")
     makers["aotools"] = (lambda: aotools.zernikeArray(noll, samples)) if aotools else None
-    makers["slmsuite float32"] = _slmsuite_stack(rho, theta, noll)
+    makers |= _slmsuite_stacks(rho, theta, noll)
     solve = load("solvephase")
     if solve:
         pupil = solve.Pupil.circular(samples)
@@ -61,20 +61,27 @@ def zernike_stacks(rho: np.ndarray, theta: np.ndarray, noll: int) -> dict[str, W
     return makers
 
 
-def _slmsuite_stack(rho: np.ndarray, theta: np.ndarray, count: int) -> Work | None:
-    """Return slmsuite's sums of modes, one mode each, into a kept array.
+def _slmsuite_stacks(rho: np.ndarray, theta: np.ndarray, count: int) -> dict[str, Work | None]:
+    """Return slmsuite's sums of one mode each, with the basis it keeps and without.
 
-    Its modes follow the OSA/ANSI order and have a peak of one: the same work.
+    Its modes follow the OSA/ANSI order and have a peak of one: the same work. What
+    it keeps is the whole stack, so the first only copies it.
     """
+    names = ("slmsuite float32, stack kept", "slmsuite float32")
     phase = load("slmsuite.holography.toolbox.phase")
     if not phase:
-        return None
+        return dict.fromkeys(names)
     grid = [np.float32(rho * np.cos(theta)), np.float32(rho * np.sin(theta))]
     each = np.eye(count, dtype=np.float32)
-    out = np.empty((count, *rho.shape), np.float32)
-    return lambda: phase.zernike_sum(
-        grid, range(count), each, aperture=(1, 1), use_mask=False, out=out
-    )
+
+    def kept() -> Any:
+        return phase.zernike_sum(grid, range(count), each, aperture=(1, 1), use_mask=False)
+
+    def anew() -> Any:
+        phase.clear_zernike_basis_cache()
+        return kept()
+
+    return dict(zip(names, (kept, anew), strict=True))
 
 
 def psf_makers(phase_rad: np.ndarray, clear: np.ndarray, size: int) -> dict[str, Work | None]:
