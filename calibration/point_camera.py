@@ -222,11 +222,12 @@ def _window(centre: tuple[int, int], size: int) -> tuple[slice, slice]:
 
 def _centre(counts: Floats, noise: float, size: int) -> tuple[int, int]:
     coarse = bin_pixels(_cropped(counts, 8), 8)
-    clear = np.where(coarse > max(6.0 * noise * 8.0, 0.02 * float(coarse.max())), coarse, 0.0)
-    total = float(clear.sum())
-    rows, columns = coarse.shape
-    row = float(clear.sum(1) @ (np.arange(rows) * 8 + 3.5)) / total
-    column = float(clear.sum(0) @ (np.arange(columns) * 8 + 3.5)) / total
+    # The middle of what is lit, not its centre of weight: coma has one long arm.
+    rows, columns = np.nonzero(coarse > max(6.0 * noise * 8.0, 0.005 * float(coarse.max())))
+    if rows.size == 0:
+        rows, columns = np.array(np.unravel_index(int(coarse.argmax()), coarse.shape))[:, None]
+    row = 8.0 * (rows.min() + rows.max()) / 2.0 + 3.5
+    column = 8.0 * (columns.min() + columns.max()) / 2.0 + 3.5
     height, width = counts.shape
     half = size // 2
     place = (
