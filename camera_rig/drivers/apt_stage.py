@@ -253,6 +253,9 @@ def _connect(options: AptStageOptions, hear: Callable[[Any], None]) -> Any:
         """The library's controller, with an ear and an end one can wait for."""
 
         def __init__(self) -> None:
+            # The library's reader runs before its fields exist; a report left over from
+            # the session before would end it for good.
+            self._built = False
             super().__init__(
                 serial_port=options.port or None,
                 serial_number=f"^{options.serial}$",
@@ -261,11 +264,14 @@ def _connect(options: AptStageOptions, hear: Callable[[Any], None]) -> Any:
                 invert_direction_logic=False,
                 swap_limit_switches=False,
             )
+            self._built = True
             self._loop.call_soon_threadsafe(
                 self._write, apt.hw_req_info(dest=self.bays[0], source=0x01)
             )
 
         def _process_message(self, message: Any) -> None:
+            if not self._built:
+                return  # reports come ten times a second: the next one is as good
             super()._process_message(message)
             hear(message)
 

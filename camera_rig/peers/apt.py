@@ -114,6 +114,11 @@ class EmulatedApt:
             self.stale_completions -= 1
             self._say(0x0464, self._last_done)
 
+    def leave_report(self) -> dict[str, bool]:
+        """Leave a report in the line, as a session that just ended does."""
+        self._say(0x0491, self._status())
+        return {"left": True}
+
     def _status(self) -> bytes:
         bits = _CONNECTED | (_ENABLED if self.enabled else 0) | (_HOMED if self.homed else 0)
         speed = 0
@@ -173,6 +178,7 @@ def serve(options: AptOptions) -> None:
         "state": state,
         "lose": lose,
         "stale": stale,
+        "leave_report": lambda _: unit.leave_report(),
         "unplug": lambda _: unit.line.unplug(),
         "plug": lambda _: {"port": unit.line.plug()},
     }

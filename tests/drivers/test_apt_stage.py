@@ -55,6 +55,15 @@ def test_opening_does_not_home(stage: AptStage, apt_peer: PeerProcess) -> None:
     assert apt_peer.tell("state") == {"counts": 171520.0, "homed": False, "moves": 0}
 
 
+def test_a_report_left_by_the_session_before_does_not_end_this_one(
+    stage: AptStage, apt_peer: PeerProcess
+) -> None:
+    for _ in range(3):
+        apt_peer.tell("leave_report")
+        with stage:
+            assert stage.position_mm == pytest.approx(5.0)
+
+
 def test_another_controller_is_refused(apt_peer: PeerProcess) -> None:
     with pytest.raises(ConnectError, match="27000001, not 27000009"):
         stage_at(apt_peer, serial="27000009").open()
