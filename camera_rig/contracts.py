@@ -24,9 +24,10 @@ Conventions met everywhere:
 * **Time** is integer nanoseconds on the rig's injected :class:`Clock`.
 * **Failure**: a method either does what it says or raises a
   :class:`~camera_rig.errors.RigError`. Nothing is clipped, nothing is guessed.
-* **Threads**: a device belongs to the thread that opened it. Only
-  :meth:`Device.close`, :meth:`Device.health`, :meth:`Camera.stop`,
-  :meth:`Camera.latest_frame` and :meth:`Stage.halt` may come from another one.
+* **Threads**: one thread at a time owns a device; whoever opened it may hand it to a
+  worker and take it back. Only :meth:`Device.close`, :meth:`Device.health`,
+  :meth:`Camera.stop`, :meth:`Camera.latest_frame` and :meth:`Stage.halt` may come from
+  another thread meanwhile.
 * **Opening** never moves, heats, homes or exposes anything.
 """
 

@@ -7,6 +7,7 @@ all. Scenes and frames are ``(batch, 3, height, width)`` in 0 … 1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -80,7 +81,7 @@ class OpticsSpec(BaseModel):
         return tuple(to_mode(Order.NOLL, j) for j in range(4, self.modes + 1))
 
 
-class PrivacyCamera(nn.Module):
+class PrivacyCamera(nn.Module, ABC):
     """Base of the front ends: blur by a PSF, add noise, limit to the sensor's range.
 
     Args:
@@ -91,9 +92,9 @@ class PrivacyCamera(nn.Module):
         super().__init__()
         self.spec = spec
 
+    @abstractmethod
     def psf(self) -> Tensor:
         """Return the PSF ``(..., 3, psf_px, psf_px)``, energy share per pixel."""
-        raise NotImplementedError
 
     def blur(self, scene: Tensor) -> Tensor:
         """Return the scene as the optic shows it, without noise."""

@@ -52,6 +52,19 @@ class Counts:
     skews_ns: list[int] = field(default_factory=list)
 
 
+def _wall_minus_ns(clock: Clock) -> int:
+    """Return civil minus monotonic time, ns, from the tightest of a few readings.
+
+    The two cannot be read at once, and a busy machine may pause between them: a pause
+    must not look like a stepped clock.
+    """
+    readings = []
+    for _ in range(8):
+        before_ns, wall_ns, after_ns = clock.now_ns(), clock.wall_ns(), clock.now_ns()
+        readings.append((after_ns - before_ns, wall_ns - (before_ns + after_ns) // 2))
+    return min(readings)[1]
+
+
 class TakeSession:
     """Takes frames from the workers and stores them until the take has ended.
 
@@ -82,7 +95,7 @@ class TakeSession:
         self._queue: BoundedQueue[PackedFrame | _Note] = BoundedQueue(round(plan.buffer_mb * 1e6))
         self._open = set(packers)
         self._reason: FinishReason | None = None
-        self._wall_minus_ns = clock.wall_ns() - clock.now_ns()
+        self._wall_minus_ns = _wall_minus_ns(clock)
         self._checked_ns = clock.now_ns()
         self.counts = Counts()
         self.preview = True
@@ -277,7 +290,7 @@ class TakeSession:
             return
         self._checked_ns = now_ns
         self._pairer.use(self._model())
-        wall_minus_ns = self._clock.wall_ns() - now_ns
+        wall_minus_ns = _wall_minus_ns(self._clock)
         step_ns = wall_minus_ns - self._wall_minus_ns
         if abs(step_ns) > _WALL_STEP_NS:
             self._writer.note("event", event="wall clock stepped", step_ns=step_ns)

@@ -23,7 +23,7 @@ from typing import Any, Self
 import camera_rig
 from camera_rig.clock import ManualClock
 from camera_rig.contracts import Camera, Clock, Frame, Light
-from camera_rig.errors import RigError, StateError
+from camera_rig.errors import PrivacyError, RigError, StateError
 from camera_rig.interrupt import SafeInterrupt
 from camera_rig.recording._files import canonical_json
 from camera_rig.recording._lockstep import Lockstep
@@ -221,11 +221,17 @@ class Recorder:
             on_status: Called about ten times a second.
 
         Raises:
-            PrivacyError: The permit is not for these cameras.
+            PrivacyError: The permit is not for these cameras, or a person would be
+                recorded without a guard.
             StorageError: The take could not be begun.
         """
         self._check_workers()
         permit.check({role: w.camera.info for role, w in self._workers.items()})
+        if not permit.simulated and self._guard is None:
+            raise PrivacyError(
+                "nothing watches that the mirror hides faces, so no person is recorded",
+                hint="record inside `private_shape(rig)` and give its why_not as guard",
+            )
         writer, session = self._begin(permit, takes, context or TakeContext())
         self._session = session
         try:
