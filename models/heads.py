@@ -31,11 +31,13 @@ class HeadSetSettings:
         seeds: Identity seeds.
         frames: Pictures of each identity, spread over its clip.
         size_px: Height and width of the pictures.
+        video_fps: Pictures per second of a video from the clip's start; None spreads them.
     """
 
     seeds: tuple[int, ...]
     frames: int = 12
     size_px: int = 256
+    video_fps: float | None = None
 
 
 def render_heads(
@@ -79,11 +81,13 @@ def render_heads(
 def _told(settings: HeadSetSettings) -> dict[str, object]:
     from camera_rig.twin.heads import RENDERER_VERSION
 
+    video = {} if settings.video_fps is None else {"video_fps": settings.video_fps}
     return {
         "seeds": list(settings.seeds),
         "frames": settings.frames,
         "size_px": settings.size_px,
         "renderer": RENDERER_VERSION,
+        **video,
     }
 
 
@@ -100,7 +104,10 @@ def _render_one(folder: Path, seed: int, settings: HeadSetSettings) -> list[dict
         HeadSettings(identity_seed=seed, clip_seed=seed, studio_seed=seed, field=window)
     )
     motion = scene.settings.motion
-    times = (np.arange(settings.frames) + 0.5) / settings.frames * motion.frames / motion.fps
+    if settings.video_fps is None:
+        times = (np.arange(settings.frames) + 0.5) / settings.frames * motion.frames / motion.fps
+    else:
+        times = np.arange(settings.frames) / settings.video_fps
     found: list[dict[str, object]] = []
     for number, t_s in enumerate(times):
         truth = scene.truth(float(t_s))
@@ -116,6 +123,11 @@ def _render_one(folder: Path, seed: int, settings: HeadSetSettings) -> list[dict
                     float(getattr(truth.pose, key)) for key in ("yaw_deg", "pitch_deg", "roll_deg")
                 ],
                 "landmarks68": np.round(truth.landmarks_px, 2).tolist(),
+                "time_s": round(float(t_s), 4),
+                "face_units": np.round(truth.coefficients, 3).tolist(),
+                "sex": truth.identity.sex,
+                "age_years": round(truth.identity.age_years, 1),
+                "skin": truth.identity.skin_group,
             }
         )
     return found
