@@ -285,7 +285,7 @@ def upright(picture: Picture, landmarks_px: Floats, margin: float, size_px: int)
     low, high = landmarks_px.min(0), landmarks_px.max(0)
     half = 0.5 * float((high - low).max()) * (1.0 + 2.0 * margin)
     middle = 0.5 * (low + high)
-    corners = np.array([middle - half, middle + [half, -half], middle + half])
+    corners = np.array([middle - half, middle + np.array([half, -half]), middle + half])
     target = np.array([[0.0, 0.0], [size_px - 1.0, 0.0], [size_px - 1.0, size_px - 1.0]])
     return aligned(picture, corners, target, size_px)
 

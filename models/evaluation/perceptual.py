@@ -47,9 +47,7 @@ class StLpips:
             second: The same shape.
         """
         total = torch.zeros(len(first))
-        for level, (a, b) in enumerate(
-            zip(self._levels(first), self._levels(second), strict=True)
-        ):
+        for level, (a, b) in enumerate(zip(self._levels(first), self._levels(second), strict=True)):
             away = (_unit(a) - _unit(b)).square()
             weight = self._tensors[f"lin{level}.model.1.weight"]
             total += fn.conv2d(away, weight).mean((1, 2, 3))

@@ -12,6 +12,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 SSIM_SIGMA_PX = 1.5
 _SSIM_REACH = 3.5  # sigmas
+SSIM_WINDOW_PX = 2 * int(_SSIM_REACH * SSIM_SIGMA_PX + 0.5) + 1
+"""Smallest picture, height and width."""
 _K1, _K2 = 0.01, 0.03
 
 
@@ -42,10 +44,10 @@ def ssim(first: Floats, second: Floats, *, full_scale: float = 1.0) -> float:
     if a.ndim == 2:
         a, b = a[..., None], b[..., None]
     reach = int(_SSIM_REACH * SSIM_SIGMA_PX + 0.5)
-    if min(a.shape[:2]) <= 2 * reach:
+    if min(a.shape[:2]) < SSIM_WINDOW_PX:
         raise ConfigError(
             f"pictures of {a.shape[:2]} are smaller than the SSIM window",
-            hint=f"at least {2 * reach + 1} pixels each way",
+            hint=f"at least {SSIM_WINDOW_PX} pixels each way",
         )
 
     def blur(values: Floats) -> Floats:
@@ -83,6 +85,34 @@ def frechet_distance(first: Floats, second: Floats) -> float:
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_b @ root), 0.0)).sum()
     away = a.mean(0) - b.mean(0)
     return float(away @ away + np.trace(cov_a) + np.trace(cov_b) - 2.0 * cross)
+
+
+def kernel_distance(first: Floats, second: Floats) -> float:
+    """Return the kernel distance of two sets of features: like a Fréchet distance, but unbiased.
+
+    The squared maximum mean discrepancy with the kernel ``(a·b / d + 1)³``, times 1000;
+    around 0 (also below) for two draws from the same set. "KID" only with Inception
+    features.
+
+    Args:
+        first: ``(n, d)`` features.
+        second: ``(m, d)`` features.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
+        raise ConfigError(
+            f"feature sets of shapes {a.shape} and {b.shape}",
+            hint="two sets of at least two rows of the same length",
+        )
+
+    def kernel(x: Floats, y: Floats) -> Floats:
+        return (x @ y.T / x.shape[1] + 1.0) ** 3
+
+    def within(x: Floats) -> float:
+        table = kernel(x, x)
+        return float((table.sum() - np.trace(table)) / (len(x) * (len(x) - 1)))
+
+    return 1000.0 * (within(a) + within(b) - 2.0 * float(kernel(a, b).mean()))
 
 
 def _root(matrix: Floats) -> Floats:
