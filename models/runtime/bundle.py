@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
@@ -26,6 +26,9 @@ from models.camera import OpticsSpec
 from models.networks import NetworkSizes
 from models.training.checkpoint import file_hash
 from models.training.sources import Trained, coefficients_of
+
+if TYPE_CHECKING:
+    from models.runtime.references import Reference
 
 CARD, WEIGHTS, COEFFICIENTS = "card.json", "weights.safetensors", "coefficients.yaml"
 FORMAT = 1
@@ -88,6 +91,12 @@ class Bundle:
     folder: Path
     card: Card
     trained: Trained
+
+    def references(self) -> Mapping[str, Reference]:
+        """Return the public faces whose style can be painted, by name; never empty."""
+        from models.runtime.references import references_of
+
+        return references_of(self)
 
     def check_optics(
         self, shapes: Sequence[Coefficients], calibrations: Sequence[str] = ()
