@@ -98,9 +98,9 @@ class PrivacyCamera(nn.Module, ABC):
 
     def blur(self, scene: Tensor) -> Tensor:
         """Return the scene as the optic shows it, without noise."""
-        light = _to_linear(scene) if self.spec.light == "linear" else scene
+        light = to_linear(scene) if self.spec.light == "linear" else scene
         shown = Imager(self._psf_for(scene), tuple(scene.shape[-2:]), self.spec.padding)(light)
-        return _to_display(shown) if self.spec.light == "linear" else shown
+        return to_display(shown) if self.spec.light == "linear" else shown
 
     def forward(self, scene: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return y of eq. 3.
@@ -310,12 +310,14 @@ def _as_coefficients(row_um: np.ndarray, spec: OpticsSpec) -> Coefficients:
     return Coefficients.numbered(numbered, Unit.WAVES_RMS, Order.NOLL, spec.reference_nm)
 
 
-def _to_linear(stored: Tensor) -> Tensor:
+def to_linear(stored: Tensor) -> Tensor:
+    """Return linear light 0 … 1 of stored sRGB values 0 … 1."""
     x = stored.clamp(0.0, 1.0)
     return torch.where(x <= 0.04045, x / 12.92, ((x.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
 
 
-def _to_display(light: Tensor) -> Tensor:
+def to_display(light: Tensor) -> Tensor:
+    """Return sRGB values 0 … 1 of linear light 0 … 1."""
     x = light.clamp(0.0, 1.0)
     return torch.where(
         x <= 0.0031308, 12.92 * x, 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055

@@ -216,11 +216,43 @@ class FaceConfig(_Frozen):
     decay: float = 1e-4
 
 
+class ParallelConfig(_Frozen):
+    """Learning from heads that repeat a moment (stages read, paint and style).
+
+    Args:
+        coefficients: The shape the mirror will show: a shipped name or a file.
+        shapes: PSFs near it that frames are drawn through.
+        jitter_waves: How far these are off, waves RMS per mode.
+        sharp_share: Share of sharp pictures U is also shown.
+        empty_share: Share of rooms without anybody U is shown.
+        reader: Run or bundle whose U gives the masks; empty takes true landmarks,
+            off by ``reading_error_px``.
+        reading_error_px: How well U will read, pixels.
+        start: Run whose E, G and codes to go on from, or whose codes S learns.
+        features_weight: Extra weight of eyes, nose and mouth.
+        edges_weight: Weight of slopes against plain differences.
+        rate: Largest learning rate.
+    """
+
+    coefficients: str = "lopez2024"
+    shapes: int = Field(16, ge=1)
+    jitter_waves: float = Field(0.04, ge=0)
+    sharp_share: float = Field(0.15, ge=0, le=1)
+    empty_share: float = Field(0.06, ge=0, le=1)
+    reader: str = ""
+    reading_error_px: float = Field(3.0, ge=0)
+    start: str = ""
+    features_weight: float = Field(2.0, ge=0)
+    edges_weight: float = Field(1.0, ge=0)
+    rate: float = 1.5e-3
+
+
 class RunConfig(_Frozen):
     """One run.
 
     Args:
-        stage: ``heatmap``, ``design``, ``faces``, ``finetune`` or ``distil``.
+        stage: ``heatmap``, ``design``, ``faces``, ``finetune`` or ``distil``; or one of
+            ``read``, ``paint`` and ``style``, which learn from heads that repeat a moment.
         data: Faces.
         seed: Decides weights, order, noise and changes.
         layout: Landmarks: ``ibug68`` or ``wflw98``.
@@ -231,9 +263,10 @@ class RunConfig(_Frozen):
         design: Settings of that stage.
         faces: Settings of Stage II and fine-tuning.
         distil: Settings of that stage.
+        parallel: Settings of the stages that learn from repeated moments.
     """
 
-    stage: Literal["heatmap", "design", "faces", "finetune", "distil"]
+    stage: Literal["heatmap", "design", "faces", "finetune", "distil", "read", "paint", "style"]
     data: DataConfig
     seed: int = Field(0, ge=0)
     layout: str = "ibug68"
@@ -244,6 +277,7 @@ class RunConfig(_Frozen):
     design: DesignConfig = DesignConfig()
     faces: FaceConfig = FaceConfig()
     distil: DistilConfig = DistilConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
     @field_validator("sizes", mode="before")
     @classmethod

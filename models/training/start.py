@@ -9,6 +9,8 @@ from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
 from models.camera import WhyNot
 from models.data import FaceSource, open_folder, open_pairs
+from models.parallel import open_parallel
+from models.training import parallel
 from models.training.config import RunConfig
 from models.training.distil import DistilTask
 from models.training.finetune import FinetuneTask
@@ -45,6 +47,11 @@ def build_task(
     Raises:
         ConfigError: Data or an earlier stage is missing or does not fit.
     """
+    if config.stage in parallel.STAGES:
+        if lacks := parallel.needs(config.parallel, config.stage):
+            raise ConfigError(f"stage {config.stage} needs {lacks}", hint="train that one first")
+        pairs = open_parallel(config.data.folder).split(config.data.held_out)
+        return parallel.STAGES[config.stage](config, *pairs, world)
     faces, held_out = _open_faces(config, prepared)
     if config.stage == "heatmap":
         return HeatmapTask(config, faces, held_out, world)

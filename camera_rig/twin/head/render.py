@@ -51,13 +51,17 @@ class HeadRenderer:
         identity: Who it is.
         studio: Light, garment and wall.
         field: Window to fill; the head is centred in it.
+        maps: Textures of the identity when they are at hand: painting them is most of
+            the work of a new renderer.
     """
 
-    def __init__(self, identity: Identity, studio: Studio, field: Field) -> None:
+    def __init__(
+        self, identity: Identity, studio: Studio, field: Field, maps: Maps | None = None
+    ) -> None:
         self.field = field
         self._shape = HeadShape(head_model(), identity)
         self._dress(studio)
-        self._maps = Maps.of(identity)
+        self._maps = Maps.of(identity) if maps is None else maps
         self._look = _look(identity, studio)
         self._studio = studio
         self._background = background(studio, field)
