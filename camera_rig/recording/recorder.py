@@ -257,6 +257,12 @@ class Recorder:
             self.phase = Phase.STREAMING
         return TakeReport(writer.folder, session.result, session.error)
 
+    def stop(self) -> None:
+        """End the running take, sealed; harmless when none runs. From any thread."""
+        session = self._session
+        if session is not None:
+            session.stop()
+
     def status(self) -> RecorderStatus:
         """Return one look at the recorder."""
         worker = self._workers.get("privacy")
