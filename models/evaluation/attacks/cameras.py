@@ -43,7 +43,7 @@ OWN = "learned optics"
 LOW_RESOLUTION_PX = 16
 """The paper's alternative: a sensor of 16 by 16 pixels."""
 
-_MATCH_STEPS = 14
+_MATCH_STEPS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,10 @@ def measured_psf(camera: PrivacyCamera, size_px: int) -> Tensor:
             # A dark point on grey: the enlarging clips what is below black.
             scene = torch.full((1, 3, size_px, size_px), 0.5)
             scene[..., row, column] = 1.0
-            rows, columns = slice(row - half, row + half + 1), slice(column - half, column + half + 1)
+            rows, columns = (
+                slice(row - half, row + half + 1),
+                slice(column - half, column + half + 1),
+            )
             total += (camera.blur(scene) - 0.5)[0, :, rows, columns]
     return _whole(total)
 

@@ -101,7 +101,7 @@ ATTACKS: dict[str, AttackInfo] = {
         ),
         AttackInfo(
             "theft",
-            "stolen coefficients, not quite right: `restore` learned on frames re-simulated with them",
+            "stolen coefficients, a little wrong: `restore` learned on re-simulated frames",
             (*_SEES, Knows.WRONG_PSF, Knows.FACES),
             every_camera=False,
             trained=True,

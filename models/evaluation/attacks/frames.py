@@ -12,9 +12,20 @@ from torch import Tensor
 
 from camera_rig.errors import ConfigError
 from models.camera import PrivacyCamera
-from models.data import FaceSource, Picture
+from models.data import Picture
+from models.evaluation.material import Sample
 
-__all__ = ["FaceTable", "Split", "gallery_split", "joined", "photographed", "read_table"]
+__all__ = [
+    "FaceTable",
+    "Split",
+    "gallery_split",
+    "joined",
+    "photographed",
+    "table_of",
+    "thinned",
+    "to_pictures",
+    "to_planes",
+]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -74,49 +85,28 @@ class Split:
     probes: Labels
 
 
-def read_table(
-    source: FaceSource, landmarks: Any, *, per_person: int | None = None, sensitive: bool = True
-) -> FaceTable:
-    """Read faces whose people are known.
+def table_of(samples: Sequence[Sample], *, sensitive: bool) -> FaceTable:
+    """Return samples as a table.
 
     Args:
-        source: Where they come from.
-        landmarks: Finds 68 points in a picture that has none of its own (or returns
-            None), called with the picture.
-        per_person: At most so many pictures of each, spread evenly; None for all.
-        sensitive: Real people.
-
-    Raises:
-        ConfigError: No picture tells who it shows.
+        samples: Moments of known people.
+        sensitive: Their pictures appear in no report.
     """
-    rows: dict[int, list[int]] = {}
-    for index in range(len(source)):
-        who = source.identity_of(index)
-        if who is not None:
-            rows.setdefault(who, []).append(index)
-    if not rows:
-        raise ConfigError(
-            "the pictures do not tell whom they show",
-            hint="give a prepared set, rendered heads, or a labels.json with identities",
-        )
-    kept = []
-    for index in (i for own in rows.values() for i in _spread(own, per_person)):
-        face = source[index]
-        points = face.landmarks_px
-        found = landmarks(face.picture) if points is None else points
-        if found is not None:  # a sharp face that nobody can place is no use to an attacker
-            kept.append((face, np.asarray(found, dtype=np.float64)))
-    if not kept:
-        raise ConfigError("no face was found in any picture", hint="look at the sharp pictures")
-    privacy = [face.privacy for face, _ in kept]
+    privacy = [sample.privacy for sample in samples]
     whole = all(frame is not None for frame in privacy)
     return FaceTable(
-        sharp=np.stack([face.picture for face, _ in kept]),
-        labels=np.array([face.identity for face, _ in kept], dtype=np.int64),
-        landmarks_px=np.stack([points for _, points in kept]),
+        sharp=np.stack([sample.picture for sample in samples]),
+        labels=np.array([sample.person for sample in samples], dtype=np.int64),
+        landmarks_px=np.stack([sample.landmarks_px for sample in samples]),
         recorded=np.stack([frame for frame in privacy if frame is not None]) if whole else None,
         sensitive=sensitive,
     )
+
+
+def thinned(labels: Labels, per_person: int) -> Labels:
+    """Return rows with at most so many of each person, spread evenly, person by person."""
+    people = [np.flatnonzero(labels == who) for who in np.unique(labels)]
+    return np.array([row for own in people for row in _spread(list(own), per_person)], np.int64)
 
 
 def joined(first: FaceTable, second: FaceTable) -> FaceTable:

@@ -87,9 +87,7 @@ class RestoringNetwork(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.enter = _block(12 * inputs, width)
-            self.down = nn.ModuleList(
-                [_block(width, 2 * width), _block(2 * width, 4 * width)]
-            )
+            self.down = nn.ModuleList([_block(width, 2 * width), _block(2 * width, 4 * width)])
             self.up = nn.ModuleList(
                 [_block(4 * width + 2 * width, 2 * width), _block(2 * width + width, width)]
             )

@@ -8,6 +8,7 @@ Without them a small network is trained from nothing, which is a weaker attack.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ class SmallTrunk(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.convs = nn.ModuleList(
-                nn.Conv2d(i, o, 3, stride=2, padding=1)
-                for i, o in zip(widths[:-1], widths[1:], strict=True)
+                nn.Conv2d(i, o, 3, stride=2, padding=1) for i, o in pairwise(widths)
             )
             self.norms = nn.ModuleList(nn.GroupNorm(4, o) for o in widths[1:])
             self.out = nn.Linear(4 * width * 16, dim)
