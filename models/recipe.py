@@ -164,13 +164,19 @@ def make(
     return packed(place / "runs", out)
 
 
-def packed(runs: str | Path, out: str | Path, data: str = DATA) -> Path:
+def packed(
+    runs: str | Path,
+    out: str | Path,
+    data: str = DATA,
+    metrics: Mapping[str, float] | None = None,
+) -> Path:
     """Put the runs of a recipe together into a bundle with its references.
 
     Args:
         runs: Folder of the runs ``read``, ``finish`` and ``style``.
         out: Folder of the bundle; must not exist.
         data: What it was trained on, in words.
+        metrics: Figures for the card, with the set they belong to in their names.
     """
     import datetime as dt
     import tempfile
@@ -193,7 +199,7 @@ def packed(runs: str | Path, out: str | Path, data: str = DATA) -> Path:
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         scopes=("demonstration", "development", "evaluation on the simulated rig"),
     )
-    write_bundle(trained, target, text)
+    write_bundle(trained, target, text, metrics)
     with tempfile.TemporaryDirectory() as aside:
         for file in _references(painted, Path(aside)):
             add_file(target, file.name, file)

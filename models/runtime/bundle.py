@@ -35,6 +35,17 @@ FORMAT = 1
 SHIPPED = ("camera", "heat", "teacher", "encoder", "generator", "style")
 """Networks that a bundle holds; D and the mapping network stay with the run."""
 
+DEFAULT = "default"
+"""What every command takes for the bundle that comes with the toolkit."""
+
+
+def bundle_folder(named: str | Path) -> Path:
+    """Return the folder meant; ``default`` is the shipped one, unless such a folder is here."""
+    folder = Path(named)
+    if str(named) == DEFAULT and not folder.exists():
+        return Path(__file__).resolve().parents[1] / "default_bundle"
+    return folder
+
 
 class Card(BaseModel):
     """What a bundle is and what it may be used for.
@@ -214,7 +225,7 @@ def read_card(folder: str | Path) -> Card:
         StorageError: There is none, or it cannot be read.
         ConfigError: It is of another format.
     """
-    file = Path(folder) / CARD
+    file = bundle_folder(folder) / CARD
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
@@ -231,7 +242,7 @@ def read_card(folder: str | Path) -> Card:
 
 def verify(folder: str | Path) -> list[str]:
     """Return what is wrong with a bundle's files; an empty list when all is well."""
-    place, card = Path(folder), read_card(folder)
+    place, card = bundle_folder(folder), read_card(folder)
     here = _hashes(place)
     wrong = [f"{name} is missing" for name in sorted(card.files.keys() - here.keys())]
     wrong += [f"{name} was added" for name in sorted(here.keys() - card.files.keys())]
@@ -252,7 +263,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         StorageError: A file is missing, added or changed.
         ConfigError: Weights, coefficients and card do not belong together.
     """
-    place = Path(folder)
+    place = bundle_folder(folder)
     card = read_card(place)
     if wrong := verify(place):
         raise StorageError(

@@ -75,8 +75,9 @@ def open_trained(path: str | Path) -> Trained:
     folder = Path(path)
     if (folder / FILE).exists():
         return _from_run(folder)
-    from models.runtime.bundle import CARD, open_bundle
+    from models.runtime.bundle import CARD, bundle_folder, open_bundle
 
+    folder = bundle_folder(path)
     if (folder / CARD).exists():
         return open_bundle(folder).trained
     raise ConfigError(
