@@ -10,11 +10,13 @@ from cli import (
     bundle,
     calibrate,
     camera,
+    compare,
     config,
     data,
     demo,
     design,
     doctor,
+    evaluate,
     finetune,
     light,
     mirror,
@@ -51,6 +53,9 @@ app.command("design", rich_help_panel=_LEARN)(design.design)
 app.command("train", rich_help_panel=_LEARN)(train.train)
 app.command("finetune", rich_help_panel=_LEARN)(finetune.finetune)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_LEARN)
+app.command("evaluate", rich_help_panel=_LEARN)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_LEARN)(compare.compare)
+app.command("fetch", rich_help_panel=_LEARN)(evaluate.fetch)
 app.add_typer(serve.app, name="serve", rich_help_panel=_HELP)
 app.add_typer(peer.app, name="peer", rich_help_panel=_HELP)
 app.command("demo", rich_help_panel=_HELP)(demo.demo)

@@ -157,7 +157,7 @@ class PoseReader:
 
     def __call__(self, picture: Picture, landmarks_px: Floats) -> Floats:
         """Return yaw, pitch, roll in degrees; the crop is around the landmarks given."""
-        crop = upright(picture, landmarks_px, 0.25, 224).astype(np.float32) / 255.0
+        crop = upright(picture, landmarks_px, 0.1, 224).astype(np.float32) / 255.0
         feed = (crop - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         bins = self._session.run(None, {"input": _planes(feed)})
         angles = [float(_shares(row.ravel()) @ np.arange(66.0)) * 3.0 - 99.0 for row in bins]

@@ -155,6 +155,33 @@ def verification(
     )
 
 
+def rank_hits(
+    gallery: Floats,
+    gallery_labels: Sequence[int],
+    probes: Floats,
+    probe_labels: Sequence[int],
+    rank: int = 1,
+) -> Floats:
+    """Return, per probe, whether its person is among the ``rank`` nearest people.
+
+    A person is as near as their nearest gallery picture; ties count against the
+    defender only by chance: a tied person is counted with the share of orders that
+    put them within the rank. Who is not in the gallery cannot be found.
+    """
+    table = distances(probes, gallery)
+    who = np.asarray(gallery_labels)
+    people = np.unique(who)
+    nearest = np.stack([table[:, who == person].min(1) for person in people], 1)
+    hits = np.zeros(len(nearest))
+    for number, (row, own) in enumerate(zip(nearest, probe_labels, strict=True)):
+        place = np.flatnonzero(people == own)
+        if len(place):
+            mine = row[place[0]]
+            nearer, tied = int((row < mine).sum()), int((row == mine).sum())
+            hits[number] = min(max((rank - nearer) / tied, 0.0), 1.0)
+    return hits
+
+
 def rank_rate(
     gallery: Floats,
     gallery_labels: Sequence[int],
@@ -162,25 +189,8 @@ def rank_rate(
     probe_labels: Sequence[int],
     rank: int = 1,
 ) -> float:
-    """Return the share of probes whose person is among the ``rank`` nearest people.
-
-    A person is as near as their nearest gallery picture; ties count against the
-    defender only by chance: a tied person is counted with the share of orders that
-    put them within the rank.
-    """
-    table = distances(probes, gallery)
-    who = np.asarray(gallery_labels)
-    people = np.unique(who)
-    nearest = np.stack([table[:, who == person].min(1) for person in people], 1)
-    hits = 0.0
-    for row, own in zip(nearest, probe_labels, strict=True):
-        place = np.flatnonzero(people == own)
-        if not len(place):
-            continue  # not in the gallery: cannot be found
-        mine = row[place[0]]
-        nearer, tied = int((row < mine).sum()), int((row == mine).sum())
-        hits += min(max((rank - nearer) / tied, 0.0), 1.0)
-    return hits / len(nearest)
+    """Return the share of probes whose person is among the ``rank`` nearest people."""
+    return float(rank_hits(gallery, gallery_labels, probes, probe_labels, rank).mean())
 
 
 def steadiness(embeddings: Floats) -> float:

@@ -54,6 +54,7 @@ def measure_all(
     store: MeasureStore,
     *,
     workers: int = 0,
+    references: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Measured]:
     """Return the rows of every system.
@@ -64,9 +65,11 @@ def measure_all(
         gauges: What is measured.
         store: Rows that are there already, and where new ones go.
         workers: Processes; 0 measures in this one.
+        references: Styles to measure of each system; None for all of them.
         progress: Called with the system's name, pictures done and pictures in all.
     """
-    jobs = [job for system in systems for job in _jobs(material, system, gauges)]
+    styles = {s.name: min(s.references, references or s.references) for s in systems}
+    jobs = [job for s in systems for job in _jobs(material, s, gauges, styles[s.name])]
     open_jobs = _not_known(jobs, store)
     total = sum(len(job.samples) for job in jobs)
     done = total - sum(len(job.samples) for job in open_jobs)
@@ -78,12 +81,14 @@ def measure_all(
         )
         done += len(job.samples)
         tell(job.system.name, done, total)
-    return {system.name: _gathered(material, system, gauges, store) for system in systems}
+    return {s.name: _gathered(material, s, gauges, store, styles[s.name]) for s in systems}
 
 
-def _jobs(material: Material, system: System, gauges: Sequence[str]) -> Iterator[_Job]:
+def _jobs(
+    material: Material, system: System, gauges: Sequence[str], references: int
+) -> Iterator[_Job]:
     firsts = _first_of_each(material)
-    for reference in range(system.references):
+    for reference in range(references):
         wanted = [g for g in gauges if reference == 0 or GAUGES[g].every_reference]
         for few in (False, True):
             chosen = tuple(g for g in wanted if GAUGES[g].every_frame != few)
@@ -153,12 +158,16 @@ def _one_thread() -> None:
 
 
 def _gathered(
-    material: Material, system: System, gauges: Sequence[str], store: MeasureStore
+    material: Material,
+    system: System,
+    gauges: Sequence[str],
+    store: MeasureStore,
+    references: int,
 ) -> Measured:
     found: dict[str, list[list[Floats | None]]] = {}
     for gauge in gauges:
         found[gauge] = []
-        for reference in range(system.references):
+        for reference in range(references):
             keys = [row_key(gauge, system.key, reference, s.key) for s in material.samples]
             known = store.known(keys)
             found[gauge].append([known.get(key) for key in keys])

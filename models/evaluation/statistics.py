@@ -199,7 +199,7 @@ class PairCurves:
         return int(self.same.sum() + self.different.sum())
 
     def rates(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return false- and true-positive rates ``(draws, steps + 1)``; first nobody is accepted."""
+        """Return false- and true-positive rates ``(draws, steps + 1)``; at first nobody passes."""
         rates = []
         for table in (self.different, self.same):
             rows = np.cumsum(weights @ table, axis=1)

@@ -26,6 +26,13 @@ def row_key(gauge: str, system: str, reference: int, sample: str) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:40]
 
 
+def store_file() -> Path:
+    """Return where rows of nobody's faces lie: in the user's cache."""
+    from camera_rig.twin.head.cache import user_cache_dir
+
+    return user_cache_dir() / "evaluation" / "measures.sqlite"
+
+
 class MeasureStore:
     """Rows by key; a context manager.
 
