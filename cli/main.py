@@ -13,6 +13,7 @@ from cli import (
     compare,
     config,
     data,
+    deidentify,
     demo,
     design,
     doctor,
@@ -52,6 +53,7 @@ app.add_typer(data.app, name="data", rich_help_panel=_PEOPLE)
 app.command("design", rich_help_panel=_LEARN)(design.design)
 app.command("train", rich_help_panel=_LEARN)(train.train)
 app.command("finetune", rich_help_panel=_LEARN)(finetune.finetune)
+app.command("deidentify", rich_help_panel=_PEOPLE)(deidentify.deidentify)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_LEARN)
 app.command("evaluate", rich_help_panel=_LEARN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_LEARN)(compare.compare)

@@ -53,6 +53,8 @@ __all__ = ["LiveCore", "Painting"]
 
 _log = logging.getLogger(__name__)
 _VIEW_WIDTH_PX = 640
+_DETAIL_PX = 256
+"""Size at which the gate looks for detail, whatever the networks' size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,19 +90,28 @@ class LiveCore:
         bench: Gives the size of a head on the privacy camera.
         clock: The rig's clock.
         settings: How to run.
+        search_per_frame: Windows tried on one frame while no head is followed.
 
     Raises:
         ConfigError: The bundle has no such reference.
         StorageError: The bundle's rules or references cannot be read.
     """
 
-    def __init__(self, bundle: Bundle, bench: Bench, clock: Clock, settings: LiveSettings) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        bench: Bench,
+        clock: Clock,
+        settings: LiveSettings,
+        search_per_frame: int = 2,
+    ) -> None:
         self.settings, self._clock, self._bench = settings, clock, bench
         self.references: Mapping[str, Reference] = bundle.references()
         self.rules = FaceRules.of_bundle(bundle.folder)
         self.meter = Meter()
         self._size_px = bundle.card.sizes.size_px
         self._layout = layout_named(bundle.card.layout)
+        self._search_per_frame = search_per_frame
         self._tracker: Tracker | None = None
         self._tracker_width = 0
         self._smoother = Smoother(settings.smooth)
@@ -132,6 +143,11 @@ class LiveCore:
                 hint=f"choose one of: {', '.join(self.references)}",
             )
         self._reference = name
+
+    def restart(self) -> None:
+        """Forget head and past, as before frames of another origin."""
+        self._tracker = None
+        self._smoother.reset()
 
     def paint(self, frame: PrivacyFrame, engine: Engine) -> Painting:
         """Find the head and paint a new face; any failure is a refusal with its reason."""
@@ -188,12 +204,15 @@ class LiveCore:
                 window = cut(frame.pixels, box, self._size_px)
                 tensor = planar(window.picture)[None]
             with spent.on("gate"):
-                sharp = judge_frame(window.picture, self.rules)
+                fine = window if self._size_px == _DETAIL_PX else cut(frame.pixels, box, _DETAIL_PX)
+                sharp = judge_frame(fine.picture, self.rules)
             if sharp is not None:
                 tracker.lose()
                 return Painting(frame, sharp, spent)
             with spent.on("infer"):
                 faces, maps = engine(tensor, style)
+            if faces.shape != tensor.shape:
+                raise ValueError("the engine painted another size")
             with spent.on("gate"):
                 found = measure(maps[0], self._layout)
                 verdict = judge_painting(faces[0], found, self.rules)
@@ -296,17 +315,18 @@ class LiveCore:
     def _tracker_for(self, frame: PrivacyFrame) -> Tracker:
         height, width = frame.pixels.shape[:2]
         if self._tracker is None or self._tracker_width != width:
-            optics = self._bench.privacy
-            px_per_mm = (
-                optics.magnification(self._bench.object_distance_mm)
-                * width
-                / optics.sensor_width_mm
-            )
-            nominal_px = min(self.settings.face_mm * px_per_mm, float(min(width, height)))
-            self._tracker = Tracker(nominal_px, self.rules)
+            nominal_px = self.settings.window_px or self._window_px(width)
+            nominal_px = min(nominal_px, float(min(width, height)))
+            self._tracker = Tracker(nominal_px, self.rules, self._search_per_frame)
             self._tracker_width = width
             self._stage = Stage(self.settings, width / height)
         return self._tracker
+
+    def _window_px(self, width: int) -> float:
+        """Side of the window around a head that stands where the bench expects it."""
+        optics, distance_mm = self._bench.privacy, self._bench.object_distance_mm
+        px_per_mm = optics.magnification(distance_mm) * width / optics.sensor_width_mm
+        return self.settings.face_mm * px_per_mm
 
     def _failed(self, stage: str, error: Exception) -> Refused:
         self.meter.count(f"failure/{stage}")

@@ -150,7 +150,6 @@ class LivePipeline:
     ) -> None:
         """Stop all threads and the camera's stream; the last frame given out is a card."""
         self._stopping.set()
-        self._reader.stop()
         self._watch.stop()
         for thread in self._threads:
             thread.join()

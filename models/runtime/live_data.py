@@ -80,6 +80,8 @@ class LiveSettings(BaseModel):
         jpeg_quality: Of :attr:`LiveFrame.jpeg`.
         calibrations: Ids of the calibrations in force, for bundles that name theirs.
         face_mm: Width of the window around a head, mm at the bench's object distance.
+        window_px: The same in px of the frame, for frames of another bench; None takes
+            ``face_mm``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,6 +98,7 @@ class LiveSettings(BaseModel):
     jpeg_quality: int = Field(85, ge=30, le=100)
     calibrations: tuple[str, ...] = ()
     face_mm: float = Field(260.0, gt=0.0)
+    window_px: float | None = Field(None, ge=16.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +267,14 @@ class MirrorState:
     Args:
         confirmed: Whether it stood in its private shape.
         reasons: Why not; empty while confirmed.
-        age_s: How long ago that was asked, s.
+        age_s: How long ago that was asked, s; None before the first time.
         temperatures_c: By sensor, °C.
         shape: Name of the coefficient file; empty before it was loaded.
     """
 
     confirmed: bool
     reasons: tuple[str, ...]
-    age_s: float
+    age_s: float | None
     temperatures_c: Mapping[str, float]
     shape: str
 

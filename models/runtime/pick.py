@@ -29,7 +29,7 @@ from models.runtime.painter import Painter
 __all__ = ["EngineChoice", "pick_engine"]
 
 _log = logging.getLogger(__name__)
-_WARM_UP, _TIMED = 2, 7
+_WARM_UP, _TIMED = 1, 5
 _SELF_TEST_S = 60.0
 _SELF_TEST = "import sys, openvino as ov; ov.Core().compile_model(sys.argv[1], 'CPU')"
 

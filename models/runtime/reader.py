@@ -19,6 +19,7 @@ __all__ = ["FrameReader"]
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.004
 _MAX_AGE_S = 0.5
+_PAUSE_S = 0.05
 
 
 class FrameReader:
@@ -35,7 +36,6 @@ class FrameReader:
         self._serial = self._camera.info.serial
         self._lock = threading.Lock()  # held while the camera is in use by this reader
         self._shared = 0
-        self._stopped = threading.Event()
         self._lost_link = False
         self._tried_ns: int | None = None
         self._previous: Frame | None = None
@@ -62,16 +62,12 @@ class FrameReader:
             self._note_lost(error)
             return None
         if self._shared:
-            self._stopped.wait(_LOOK_S)
+            self._rig.clock.sleep(_LOOK_S)
         return None
 
     def skipped(self) -> None:
         """Count a frame that a newer one overtook."""
         self._skipped += 1
-
-    def stop(self) -> None:
-        """Let :meth:`next` return soon."""
-        self._stopped.set()
 
     def close(self) -> None:
         """Stop the stream, unless it is somebody else's."""
@@ -104,7 +100,7 @@ class FrameReader:
 
     def _own(self, timeout_s: float) -> Frame | None:
         if self._lost_link and not self._open_again():
-            self._stopped.wait(timeout_s)
+            self._rig.clock.sleep(min(timeout_s, _PAUSE_S))
             return None
         if not self._camera.is_streaming:
             self._camera.start()
@@ -113,7 +109,7 @@ class FrameReader:
     def _look(self, timeout_s: float) -> Frame | None:
         if not self._camera.is_open or not self._camera.is_streaming:
             self.trouble = "the camera is being made ready"
-            self._stopped.wait(timeout_s)
+            self._rig.clock.sleep(min(timeout_s, _PAUSE_S))
             return None
         frame = self._camera.latest_frame(_MAX_AGE_S)
         known = self._previous
@@ -138,7 +134,7 @@ class FrameReader:
             if not self._lost_link:
                 _log.warning("camera_lost", extra={"why": error.message})
             self._lost_link = True
-        self._stopped.wait(0.05)
+        self._rig.clock.sleep(_PAUSE_S)
 
     def _open_again(self) -> bool:
         now_ns = self._rig.clock.now_ns()

@@ -97,8 +97,9 @@ class Tracker:
         if self._grid_of != key:
             self._grid_of, self._place = key, 0
             self._grid = self._search_grid(width_px, height_px)
-        chosen = [self._grid[(self._place + i) % len(self._grid)] for i in range(self._per_frame)]
-        self._place = (self._place + self._per_frame) % len(self._grid)
+        count = min(self._per_frame, len(self._grid))
+        chosen = [self._grid[(self._place + i) % len(self._grid)] for i in range(count)]
+        self._place = (self._place + count) % len(self._grid)
         return chosen
 
     def found(self, window: Window, found: Finding) -> FaceBox:

@@ -20,7 +20,7 @@ from camera_rig.private_shape import PrivateShape, private_shape
 from camera_rig.rig import Rig
 from models.runtime.live_data import MirrorState, PrivacyFrame
 
-__all__ = ["Confirmed", "MirrorWatch"]
+__all__ = ["Confirmed", "MirrorWatch", "Stated"]
 
 _log = logging.getLogger(__name__)
 MARGIN_S = 0.08
@@ -33,6 +33,12 @@ _CHECKS_PERIOD_S = 5.0
 
 class Confirmed:
     """Proof that the mirror stood before and after an exposure; made by the watch alone."""
+
+    __slots__ = ()
+
+
+class Stated(Confirmed):
+    """A person's statement in place of the proof, for files: the mirror is long gone."""
 
     __slots__ = ()
 
@@ -78,10 +84,13 @@ class MirrorWatch:
             now_s = self._now_s()
             if self.shape is None and now_s - self._tried_s >= self._recover_s:
                 self._load()
+            was_lost = self._good_from_ns is None
             begin_ns = self._rig.clock.now_ns()
             why = self._why_not()
             self._note(why, begin_ns)
-            if why and not self._moved_by_user and now_s - self._tried_s >= self._recover_s:
+            # One answer that did not come is no reason to walk the mirror: ask twice.
+            due = was_lost and now_s - self._tried_s >= self._recover_s
+            if why and due and not self._moved_by_user:
                 self._load()
             elif not why:
                 self._moved_by_user = False
@@ -170,7 +179,7 @@ class MirrorWatch:
             return MirrorState(
                 confirmed=self._good_from_ns is not None,
                 reasons=self._reasons,
-                age_s=(now_ns - self._checked_ns) * 1e-9 if self._checked_ns else float("inf"),
+                age_s=(now_ns - self._checked_ns) * 1e-9 if self._checked_ns else None,
                 temperatures_c=dict(self._temperatures_c),
                 shape="" if self.shape is None else self.shape.source.name,
             )
