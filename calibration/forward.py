@@ -26,6 +26,8 @@ Floats = npt.NDArray[np.floating[Any]]
 
 SMALL_RIM = 64
 """Rim around small windows, px."""
+ROOM = 1.1
+"""Transform over what rays need: diffraction goes a little farther than they do."""
 
 _SINGLE = Backend(torch=False, double=False)
 _ONE = np.ones((1, 1, 1), dtype=np.float32)
@@ -74,16 +76,24 @@ class PlaneModel:
         size: Width of the square window, camera px.
         modes: ``(n, m)`` of all coefficients, waves RMS at that wavelength.
         source: Size of source and pixel.
+        reach_px: How far from the middle of the spot light goes, camera px. Light that
+            leaves the window must not come back on its other side.
     """
 
     def __init__(
-        self, pupil: Pupil, size: int, modes: tuple[Mode, ...], source: PointSource
+        self,
+        pupil: Pupil,
+        size: int,
+        modes: tuple[Mode, ...],
+        source: PointSource,
+        reach_px: float = 0.0,
     ) -> None:
         self.size, self.modes, self.pupil = size, tuple(modes), pupil
         self.oversample = pupil.oversample
         self.fine = size * self.oversample
-        # Tails that leave a small window must not come back on its other side.
-        self.length = fast_length(self.fine + (SMALL_RIM if self.fine < 192 else 0))
+        needed = math.ceil(2.0 * ROOM * reach_px * self.oversample)
+        rim = SMALL_RIM if self.fine < 192 else 0
+        self.length = fast_length(max(self.fine + rim, needed))
         self.pitch = pupil.pixels_per_airy(pupil.wavelengths_nm[0]) * self.oversample
         """Fine pixels per wavelength times f-number, at nominal pupil diameter."""
         self.source = source
@@ -100,8 +110,13 @@ class PlaneModel:
 
     @property
     def reach_waves(self) -> float:
-        """Steepest slope that the window can hold, waves per pupil radius."""
+        """Steepest slope that the transform can hold, waves per pupil radius."""
         return self.length / (4.0 * self.pitch)
+
+    @property
+    def window_waves(self) -> float:
+        """Steepest slope that the window can hold, waves per pupil radius."""
+        return self.fine / (4.0 * self.pitch)
 
     def evaluate(
         self, waves: Floats, scale: float = 1.0, diameter_px: float | None = None

@@ -18,6 +18,9 @@ __all__ = ["Problem", "Stage", "fit_stage"]
 Floats = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
 
+KEPT_PROMISE = 0.7
+"""Share of the promised fall of chi-squared for which old derivatives are good enough."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -36,18 +39,43 @@ class Stage:
     normal: Vector
 
 
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Derivatives at one place.
+
+    Args:
+        matrix: Of the normal equations, priors included.
+        places: Per plane, the parameters of its rows.
+        columns: Per plane, derivatives over the noise, one row a parameter.
+    """
+
+    matrix: Vector
+    places: list[list[int]]
+    columns: list[Floats]
+
+
 class Problem:
     """Expected pictures, residuals and normal equations of one stack.
 
     Args:
         stack: The pictures.
         options: What is fitted.
+        reach_waves: Steepest slope to make room for, waves per pupil radius; that of a
+            shape known to be near needs not be told.
     """
 
-    def __init__(self, stack: PsfStack, options: RetrievalOptions) -> None:
+    def __init__(
+        self, stack: PsfStack, options: RetrievalOptions, reach_waves: float = 0.0
+    ) -> None:
         self.stack, self.options = stack, options
-        self.unknowns = Unknowns(stack, options)
-        self.model = PlaneModel(stack.pupil, stack.size, self.unknowns.modes, options.source)
+        self.unknowns = u = Unknowns(stack, options)
+        if options.start is not None:
+            near = u.blank()
+            near[u.shape] = u.near
+            reach_waves = max(reach_waves, self.steepest_waves(near))
+        # A wave of slope per radius moves a ray by two wavelengths times the f-number.
+        reach_px = 2.0 * reach_waves * stack.pupil.pixels_per_airy(stack.wavelength_nm)
+        self.model = PlaneModel(stack.pupil, stack.size, u.modes, options.source, reach_px)
         self.prior_mean, self.prior_weight = self.unknowns.prior()
         self.images = np.asarray(stack.images_e, dtype=np.float32)
         self.spots = [Spot.of(image) for image in self.images]
@@ -55,6 +83,15 @@ class Problem:
         if stack.valid is not None:
             self.valid = np.broadcast_to(stack.valid, stack.images_e.shape)
         self.bins = [b for b in options.bins if stack.size % b == 0 and b <= stack.size // 8]
+
+    def steepest_waves(self, theta: Vector) -> float:
+        """Return half the span of the slopes of the widest plane, waves per pupil radius."""
+        from camera_rig.optics import chebyshev
+
+        u = self.unknowns
+        along = chebyshev.slope_points(u.modes)
+        slopes = [part @ u.waves(theta, p) for p in range(u.planes) for part in along]
+        return float(max(np.ptp(slope) for slope in slopes)) / 2.0
 
     def states(self, theta: Vector) -> list[PlaneState]:
         """Evaluate every plane."""
@@ -111,21 +148,34 @@ class Problem:
             theta[u.tilt[p]] = shift / self.model.tilt_px_per_wave
         return theta
 
-    def normal_equations(
+    def linearise(
         self, theta: Vector, states: list[PlaneState], weights: list[Floats], size: int
-    ) -> tuple[Vector, Vector]:
-        """Return (matrix, right-hand side) with priors, for bins of ``size`` px."""
-        matrix, right = np.diag(self.prior_weight), self.prior_weight * (self.prior_mean - theta)
-        expected, measured = self.expected(theta, states, size), self.measured(size)
+    ) -> Linear:
+        """Return derivatives and normal matrix at ``theta``, for bins of ``size`` px."""
+        matrix, places, columns = np.diag(self.prior_weight), [], []
         for p, state in enumerate(states):
-            places, columns = self.columns(theta, state, p, size)
-            root = np.sqrt(weights[p]).ravel()
-            columns *= root
-            residual = ((measured[p] - expected[p]).ravel() * root).astype(np.float32)
-            product = columns @ np.vstack([columns, residual]).T
-            matrix[np.ix_(places, places)] += product[:, :-1]
-            right[places] += product[:, -1]
-        return matrix, right
+            where, rows = self.columns(theta, state, p, size)
+            rows *= np.sqrt(weights[p]).ravel()
+            matrix[np.ix_(where, where)] += rows @ rows.T
+            places.append(where)
+            columns.append(rows)
+        return Linear(matrix, places, columns)
+
+    def right_side(
+        self,
+        linear: Linear,
+        theta: Vector,
+        states: list[PlaneState],
+        weights: list[Floats],
+        size: int,
+    ) -> Vector:
+        """Return the right-hand side of the normal equations, priors included."""
+        right: Vector = self.prior_weight * (self.prior_mean - theta)
+        expected, measured = self.expected(theta, states, size), self.measured_kept(size)
+        for p, where in enumerate(linear.places):
+            gap = ((measured[p] - expected[p]) * np.sqrt(weights[p])).ravel()
+            right[where] += linear.columns[p] @ gap.astype(np.float32)
+        return right
 
     def cost(
         self, theta: Vector, states: list[PlaneState], weights: list[Floats], size: int
@@ -209,18 +259,27 @@ def fit_stage(
 ) -> Stage:
     """Run Levenberg-Marquardt at one bin size until it no longer pays.
 
-    Coarse stages stop when chi-squared falls by less than a hundredth. At the finest
-    the steps are quadratic: after a fall below 3 the next would be far below sigma.
+    Derivatives cost as much as dozens of pictures, so they are kept as long as chi-squared
+    falls about as they promise; ``rounds`` is how often they may be made. Coarse stages
+    stop when chi-squared falls by less than a hundredth. At the finest the steps are
+    quadratic: after a fall below 3 the next would be far below sigma.
     """
-    damping, states = 1e-3, problem.states(theta)
+    damping, states, made = 1e-3, problem.states(theta), 0
     cost, data_cost = problem.cost(theta, states, weights, size)
     freedom = max(problem.degrees_of_freedom(weights), 1)
+    linear: Linear | None = None
+    fresh = False
     normal = np.zeros((0, 0))
-    for _ in range(rounds):
-        normal, right = problem.normal_equations(theta, states, weights, size)
+    while True:
+        if linear is None:
+            if made == rounds:
+                break
+            linear, fresh, made = problem.linearise(theta, states, weights, size), True, made + 1
+            normal = linear.matrix
+        right = problem.right_side(linear, theta, states, weights, size)
         enough = 3.0 if size == 1 else max(0.01 * cost, 3.0)
         moved = False
-        for _ in range(8):
+        for _ in range(8 if fresh else 1):
             step = _solve(normal, right, damping)
             trial = theta + step
             if not problem.sane(trial):
@@ -233,12 +292,19 @@ def fit_stage(
                 break
             damping *= 8.0
         if not moved:
-            break
-        fallen = cost - new_cost
+            if fresh:
+                break
+            linear = None
+            continue
+        fallen, promised = cost - new_cost, float(2.0 * step @ right - step @ normal @ step)
         theta, states, cost, data_cost = trial, trial_states, new_cost, new_data
         damping = max(damping / 6.0, 1e-9)
-        if fallen < enough:
+        kept = fallen > KEPT_PROMISE * promised
+        if fallen < enough and (fresh or kept):
             break
+        fresh = False
+        if not kept:
+            linear = None
     return Stage(theta, cost, data_cost / freedom, normal)
 
 

@@ -36,6 +36,8 @@ STRONG_SLOPE = 4.0
 """RMS slope, waves per pupil radius, above which rays describe a PSF well."""
 WARM_BIN = 4
 """First bin of a fit that begins near its end."""
+ROOM = 1.02
+"""Slope over what the transform holds above which the fit is made again with more room."""
 RAY_STARTS = 9
 GOOD_RAY_MISFIT = 0.04
 """Misfit of slope histograms below which the ray fit was never a wrong one."""
@@ -129,6 +131,13 @@ def retrieve(stack: PsfStack, options: RetrievalOptions | None = None) -> Retrie
         if chi2 <= chosen.accept_chi2 or repeats == 2 or tried >= chosen.starts:
             break
     assert best is not None  # noqa: S101 - at least one start is always made
+    steepest = problem.steepest_waves(best[1].theta)
+    if steepest > ROOM * problem.model.reach_waves:
+        # Its light came back on the other side of the transform: again, with more room.
+        wide = Problem(stack, chosen, steepest)
+        stage, chi2 = _descend(wide, best[1].theta[wide.unknowns.shape], WARM_BIN)
+        if chi2 < best[0]:
+            problem, best = wide, (chi2, stage)
     return _report(problem, best[1], best[0], tried)
 
 
@@ -264,8 +273,7 @@ def _lit_chi2(problem: Problem, theta: Vector) -> float:
 def _covariance(problem: Problem, theta: Vector) -> Vector:
     states = problem.states(theta)
     weights = problem.weights(np.stack(problem.expected(theta, states)), 1)
-    normal, _ = problem.normal_equations(theta, states, weights, 1)
-    return _inverse(normal)
+    return _inverse(problem.linearise(theta, states, weights, 1).matrix)
 
 
 def _inverse(normal: Vector) -> Vector:
@@ -286,7 +294,7 @@ def _report(problem: Problem, stage: Stage, chi2: float, tried: int) -> Retrieva
     elif twin_values is not None:
         verdict = Verdict.AMBIGUOUS
         notes.append("the same pictures fit a twin with even radial orders reversed; add a plane")
-    reach = _reach_share(problem, theta)
+    reach = problem.steepest_waves(theta) / problem.model.window_waves
     if reach > 1.0:
         notes.append(f"rays leave the window ({reach:.0%} of it): take a larger one")
     names = ["gain"] * (u.gain is not None) + ["scale"] * (u.scale is not None)
@@ -372,18 +380,6 @@ def _twin(problem: Problem, theta: Vector, covariance: Vector) -> Vector | None:
     if np.all(np.abs(twin - theta[u.shape]) < 3.0 * sigma):
         return None
     return twin
-
-
-def _reach_share(problem: Problem, theta: Vector) -> float:
-    from camera_rig.optics import chebyshev
-
-    u = problem.unknowns
-    along_x, along_y = chebyshev.slope_points(u.modes)
-    steepest = max(
-        float(max(np.abs(along_x @ w).max(), np.abs(along_y @ w).max()))
-        for w in (u.waves(theta, p) for p in range(u.planes))
-    )
-    return steepest / problem.model.reach_waves
 
 
 def _coefficients(problem: Problem, values: Vector) -> Coefficients:
