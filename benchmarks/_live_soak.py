@@ -1,0 +1,270 @@
+"""The soak: a fault every minute, every frame that was sent kept and checked afterwards.
+
+What is checked, offline, against the twin's truth:
+
+* no face was sent of a moment at which the mirror was not in its private shape;
+* no sent face is recognised as the person before the rig (dlib's recogniser), and none is
+  a copy of the sharp picture;
+* nothing stood still for longer than the pipeline promises; memory does not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from _live_rigs import config_at, temporary
+
+from camera_rig.rig import Rig
+from camera_rig.twin.faults import Fault, FaultKind
+from models.runtime.live import LivePipeline, LiveSettings
+from models.runtime.live_data import LiveFrame
+
+FAULTS = (
+    (FaultKind.BROWN_OUT, "mirror", 3.0), (FaultKind.UNPLUG, "privacy", 2.0),
+    (FaultKind.STALL, "privacy", 3.0), (FaultKind.UNPLUG, "mirror", 2.0),
+    (FaultKind.FREEZE, "privacy", 2.0), (FaultKind.TIMEOUT, "mirror", 1.5),
+    (FaultKind.DROP, "privacy", 1.0), (FaultKind.BUSY, "mirror", 1.5),
+    (FaultKind.TIMEOUT, "privacy", 1.0), (FaultKind.CLOCK_JUMP, "clock", 0.0),
+)  # fmt: skip
+SAME_PERSON = 0.6
+"""Distance under which dlib's recogniser says "the same person", as its makers advise."""
+
+PRIVATE_V = 1.0
+
+
+@dataclass
+class Kept:
+    """One frame that was sent."""
+
+    number: int
+    sequence: int | None
+    out_s: float
+    blank: bool
+    why: str
+    true_ns: int | None
+    file: str
+
+
+class Keeper:
+    """A viewer that keeps everything it is sent, on disk, with the truth of its moment."""
+
+    def __init__(self, live: LivePipeline, rig: Rig, folder: Path) -> None:
+        self._live, self._rig, self._folder = live, rig, folder
+        # On disk, so that what is kept here is not taken for growth of the pipeline.
+        self._list = folder / "kept.jsonl"
+        self.kept: list[Kept] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def __enter__(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        lines = self._list.read_text().splitlines()
+        self.kept = [Kept(**json.loads(line)) for line in lines]
+
+    def _run(self) -> None:
+        with self._list.open("w") as file:
+            self._keep_all(file)
+
+    def _keep_all(self, file: Any) -> None:
+        number = 0
+        while not self._stop.is_set():
+            frame = self._live.wait(number, 0.5)
+            if frame is None:
+                continue
+            number = frame.number
+            data = frame.jpeg
+            self._live.note_sent(frame)
+            file.write(json.dumps(asdict(self._keep(frame, data))) + "\n")
+
+    def _keep(self, frame: LiveFrame, data: bytes) -> Kept:
+        true_ns = None
+        file = ""
+        if not frame.blank:
+            true_ns = self._rig.twin.truth.true_time_ns("privacy", frame.sequence)
+            file = f"{frame.number:07d}.jpg"
+            (self._folder / file).write_bytes(data)
+        why = "" if frame.why is None else frame.why.value
+        return Kept(frame.number, frame.sequence, frame.out_s, frame.blank, why, true_ns, file)
+
+
+def soak(bundle: Any, minutes: float, settings: LiveSettings, every: int = 1) -> dict[str, Any]:
+    """Run, then check; figures of both.
+
+    Args:
+        bundle: Opened bundle.
+        minutes: Length, min.
+        settings: Of the pipeline.
+        every: Check the identity of every so-many-th face (1: all).
+    """
+    rng = random.Random(1)
+    with temporary() as name:
+        folder = Path(name)
+        (folder / "sent").mkdir()
+        config = config_at(folder)
+        with Rig.open(config, only={"privacy", "mirror"}) as rig:
+            rig.twin.prepare()
+            with LivePipeline(bundle, rig, settings) as live:
+                _wait_for_faces(live)
+                with Keeper(live, rig, folder / "sent") as keeper:
+                    memory_mb, faults = _run(rig, live, minutes, rng)
+                status = live.status()
+            found = _checked(rig, keeper.kept, folder / "sent", every)
+    return {
+        "minutes": minutes,
+        "faults": faults,
+        "engine": status.engine,
+        "bundle": status.bundle,
+        "fps": round(len(keeper.kept) / (60 * minutes), 2),
+        "faces": sum(not k.blank for k in keeper.kept),
+        "cards": dict(Counter(k.why for k in keeper.kept if k.blank)),
+        "failures": dict(status.failures),
+        "camera": {"received": status.camera.received, "lost": status.camera.lost,
+                   "skipped": status.camera.skipped, "reopened": status.camera.reopened},
+        "memory_mb_first_and_last_tenth": memory_mb,
+        "threads_left": threading.active_count(),
+        **found,
+    }  # fmt: skip
+
+
+def _wait_for_faces(live: LivePipeline) -> None:
+    deadline = time.monotonic() + 300
+    number = 0
+    while time.monotonic() < deadline:
+        frame = live.wait(number, 1.0)
+        if frame is not None:
+            number = frame.number
+            if not frame.blank or frame.why.value in ("no face", "unsure"):
+                return
+    raise SystemExit(f"nothing is shown: {live.latest().reason}")
+
+
+def _run(
+    rig: Rig, live: LivePipeline, minutes: float, rng: random.Random
+) -> tuple[list[float], int]:
+    end_s = time.monotonic() + 60 * minutes
+    period_s = min(60.0, 60 * minutes / 4)
+    next_s = time.monotonic() + 0.5 * period_s
+    memory, faults = [], 0
+    while time.monotonic() < end_s:
+        time.sleep(0.25)
+        memory.append(_resident_mb())
+        if time.monotonic() >= next_s:
+            kind, device, for_s = FAULTS[faults % len(FAULTS)]
+            value = rng.uniform(-30, 30) if kind is FaultKind.CLOCK_JUMP else 0.0
+            at_s = rig.twin.now_s() + rng.uniform(0.0, 0.05)
+            fault = Fault(kind=kind, device=device, at_s=at_s, for_s=for_s, value=value)
+            rig.twin.faults.inject(fault)
+            faults += 1
+            next_s += period_s
+    tenth = max(1, len(memory) // 10)
+    return [round(float(np.median(m)), 1) for m in (memory[:tenth], memory[-tenth:])], faults
+
+
+def _checked(rig: Rig, kept: list[Kept], sent: Path, every: int) -> dict[str, Any]:
+    world = rig.twin
+    private_v = None
+    exposed = 0
+    for one in (k for k in kept if not k.blank):
+        at_s = (one.true_ns - world.epoch_ns) * 1e-9
+        volts = np.stack([world.mirror.volts(at_s + d) for d in (-0.0125, 0.0, 0.0195)])
+        private_v = volts[1] if private_v is None else private_v
+        exposed += bool(np.abs(volts - private_v).max() > PRIVATE_V)
+    gaps = np.diff([k.out_s for k in kept])
+    faces = [k for k in kept if not k.blank]
+    return {
+        "sent_while_the_mirror_was_elsewhere": exposed,
+        "longest_gap_s": round(float(gaps.max()), 2) if len(gaps) else None,
+        "gaps_over_2_s": int((gaps > 2.0).sum()),
+        "identity": _identity(rig, faces[::every], sent),
+    }
+
+
+def _identity(rig: Rig, faces: list[Kept], sent: Path) -> dict[str, Any]:
+    """How near each sent face is to the person's sharp face of the same moment."""
+    from _recognisers import DlibRecogniser
+
+    from camera_rig.twin.heads import film_curve
+
+    recogniser = DlibRecogniser()
+    scene, world = rig.twin.scene, rig.twin
+    sharp: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    distances, copies, unseen = [], [], 0
+    for one in faces:
+        at_s = (one.true_ns - world.epoch_ns) * 1e-9
+        key = scene.frame_key(at_s)
+        if key not in sharp:
+            picture = film_curve(scene.radiance(at_s))
+            points = scene.truth(at_s).landmarks_px
+            window, box = _window(picture, points)
+            sharp[key] = (recogniser.embed(window, box), _grey(window))
+        picture = cv2.imread(str(sent / one.file))[..., ::-1]
+        boxes = recogniser.detect(picture)
+        unseen += not len(boxes)
+        size = picture.shape[0]
+        # Where no face is seen, look where the window has it: an attacker would.
+        box = boxes[0] if len(boxes) else (np.array([0.22, 0.25, 0.78, 0.85]) * size).astype(int)
+        vector = recogniser.embed(np.ascontiguousarray(picture), box)
+        distances.append(float(np.linalg.norm(vector - sharp[key][0])))
+        copies.append(float(np.corrcoef(_grey(picture).ravel(), sharp[key][1].ravel())[0, 1]))
+    if not distances:
+        return {"checked": 0}
+    same = _same_person_distance(rig, recogniser)
+    return {
+        "checked": len(distances),
+        "recognised": int(np.sum(np.array(distances) < SAME_PERSON)),
+        "distance_min": round(min(distances), 3),
+        "distance_p50": round(float(np.median(distances)), 3),
+        "distance_of_the_same_person_p95": round(same, 3),
+        "threshold": SAME_PERSON,
+        "no_face_seen_in_sent": unseen,
+        "correlation_with_sharp_max": round(max(copies), 3),
+    }
+
+
+def _same_person_distance(rig: Rig, recogniser: Any) -> float:
+    """What the recogniser gives for the person in the clear at other moments."""
+    from camera_rig.twin.heads import film_curve
+
+    vectors = []
+    scene = rig.twin.scene
+    for at_s in np.linspace(0.0, scene.settings.motion.duration_s, 9)[:-1]:
+        window, box = _window(film_curve(scene.radiance(at_s)), scene.truth(at_s).landmarks_px)
+        vectors.append(recogniser.embed(window, box))
+    table = np.stack(vectors)
+    apart = np.linalg.norm(table[:, None] - table[None], axis=-1)
+    return float(np.percentile(apart[np.triu_indices(len(table), 1)], 95))
+
+
+def _window(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre, side = (low + high) / 2, 1.9 * float(np.max(high - low))
+    left, top = (centre - side / 2).astype(int)
+    left, top = max(left, 0), max(top, 0)
+    window = np.ascontiguousarray(picture[top : top + int(side), left : left + int(side)])
+    box = np.array([low[0] - left, low[1] - top - 0.2 * side / 1.9, high[0] - left, high[1] - top])
+    return window, box.astype(int)
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    small = cv2.resize(np.ascontiguousarray(picture), (64, 64), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
