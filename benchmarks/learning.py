@@ -31,7 +31,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from models.heatmaps import IBUG68, WFLW98, guide_masks
+from models.heatmaps import IBUG68, WFLW98, guide
 from models.networks import (
     build_face_networks,
     build_heatmap_network,
@@ -75,7 +75,7 @@ def one_frame(nets: dict[str, torch.nn.Module], style_dim: int, size: int, layou
 
     def paint() -> torch.Tensor:
         with torch.no_grad():
-            masks = guide_masks(nets["heat"](frame), layout)
+            masks = guide(nets["heat"](frame), layout)
             latent, skips = nets["encoder"](frame * 2 - 1)
             return nets["generator"](latent, skips, style, masks)
 

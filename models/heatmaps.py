@@ -31,6 +31,8 @@ class LandmarkLayout:
         outline: Landmarks of the coarse mask (jaw and brows).
         inner: Landmarks of the fine mask (nose, eyes, mouth).
         eyes: Outer corner of each eye, the distance errors are divided by.
+        keys: Places that tell pose and expression together; each the mean of some
+            landmarks. Both layouts have the same ones in the same order.
     """
 
     name: str
@@ -39,6 +41,7 @@ class LandmarkLayout:
     outline: tuple[int, ...]
     inner: tuple[int, ...]
     eyes: tuple[int, int]
+    keys: tuple[tuple[int, ...], ...]
 
 
 def _run(first: int, last: int, *, closed: bool = False) -> tuple[int, ...]:
@@ -56,6 +59,12 @@ IBUG68 = LandmarkLayout(
     outline=tuple(range(27)),
     inner=tuple(range(27, 68)),
     eyes=(36, 45),
+    keys=(
+        (36,), (37, 38), (39,), (40, 41), (42,), (43, 44), (45,), (46, 47),
+        (19,), (24,), (27,), (30,), (33,),
+        (48,), (54,), (51,), (57,), (62,), (66,),
+        (3,), (8,), (13,),
+    ),
 )  # fmt: skip
 
 WFLW98 = LandmarkLayout(
@@ -69,7 +78,19 @@ WFLW98 = LandmarkLayout(
     outline=tuple(range(51)),
     inner=tuple(range(51, 98)),
     eyes=(60, 72),
+    keys=(
+        (60,), (61, 62, 63), (64,), (65, 66, 67), (68,), (69, 70, 71), (72,), (73, 74, 75),
+        (35,), (44,), (51,), (54,), (57,),
+        (76,), (82,), (79,), (85,), (90,), (94,),
+        (6,), (16,), (26,),
+    ),
 )  # fmt: skip
+
+MASKS = 2
+"""First channels of the guide: outline, inner features."""
+
+GUIDE = MASKS + 2 * len(IBUG68.keys)
+"""Channels of the guide of G: the masks, then x and y of the way to every key place."""
 
 LAYOUTS = {layout.name: layout for layout in (IBUG68, WFLW98)}
 
@@ -162,21 +183,40 @@ def read_landmarks(maps: Tensor, layout: LandmarkLayout, reach: int = 3) -> Tens
     return to_picture(torch.stack([x, y], -1))
 
 
-def guide_masks(maps: Tensor, layout: LandmarkLayout, floor: float = 0.1) -> Tensor:
-    """Return the two masks of the generator, ``(batch, 2, h, w)`` in 0 … 1.
+def guide(
+    maps: Tensor, layout: LandmarkLayout, points_px: Tensor | None = None, floor: float = 0.1
+) -> Tensor:
+    """Return what guides G, ``(batch, GUIDE, h, w)``.
+
+    First the two masks, 0 … 1. Then for every pixel the way to each key place, x and
+    y in units of half the picture: where a pixel lies in the face, and, as the
+    difference of two ways, how the face is turned and what it does.
 
     Args:
         maps: From U.
         layout: What the maps mean.
-        floor: Values below are noise and become 0.
+        points_px: Landmarks when they are known better than from the maps.
+        floor: Values of maps below are noise and become 0.
     """
+    maps = maps.float()
     spots = fn.threshold(maps[:, : layout.points], floor, 0.0)
     outline = spots[:, list(layout.outline)].sum(1)
     inner = spots[:, list(layout.inner)].sum(1)
-    return torch.stack([outline, inner], 1).clamp(0.0, 1.0)
+    masks = torch.stack([outline, inner], 1).clamp(0.0, 1.0)
+    points = read_landmarks(maps, layout) if points_px is None else points_px
+    return torch.cat([masks, _ways(to_map(points), layout, maps.shape[-1])], 1)
+
+
+def _ways(points: Tensor, layout: LandmarkLayout, size: int) -> Tensor:
+    """Return ``(batch, 2 keys, size, size)``: from each pixel of the maps to each key place."""
+    keys = torch.stack([points[:, list(key)].mean(1) for key in layout.keys], 1)
+    line = torch.arange(size, dtype=points.dtype, device=points.device)
+    x = (line - keys[..., 0:1])[:, :, None, :].expand(-1, -1, size, -1)
+    y = (line - keys[..., 1:2])[:, :, :, None].expand(-1, -1, -1, size)
+    return torch.cat([x, y], 1) / (size / 2)
 
 
 def whole_mask(maps: Tensor, layout: LandmarkLayout, size_px: int) -> Tensor:
     """Return one soft mask ``(batch, 1, size, size)`` of all landmarks, 0 … 1 (m of eq. 12)."""
-    both = guide_masks(maps, layout).amax(1, keepdim=True)
+    both = guide(maps, layout)[:, :MASKS].amax(1, keepdim=True)
     return fn.interpolate(both, size=(size_px, size_px), mode="bilinear", align_corners=False)

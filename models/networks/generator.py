@@ -49,7 +49,7 @@ class Generator(nn.Module):
             latent: From the inversion encoder.
             skips: From the inversion encoder, at 1/8, 1/4 and 1/2 of the size.
             style: ``(batch, style_dim)``.
-            masks: ``(batch, 2, h, w)`` in 0 … 1: outline, inner features.
+            masks: The guide; its first two channels are used: outline, inner features.
         """
         x = latent
         for block in self.flat:

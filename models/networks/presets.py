@@ -146,7 +146,7 @@ class FaceNetworks:
         Args:
             frames: ``(batch, 3, size, size)`` in 0 … 1.
             style: ``(batch, style_dim)``.
-            masks: ``(batch, 2, h, w)`` in 0 … 1.
+            masks: ``(batch, GUIDE, h, w)`` from :func:`models.heatmaps.guide`.
         """
         latent, skips = self.encoder(frames * 2.0 - 1.0)
         return self.generator(latent, skips, style, masks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.heatmaps import guide_masks, layout_named
+from models.heatmaps import guide, layout_named
 from models.networks import build_face_networks
 from models.runtime.bundle import Bundle
 from models.training.sources import frozen_heat
@@ -41,7 +41,7 @@ class Painter(nn.Module):
         """
         maps = self.heat(frames)
         latent, skips = self.encoder(frames * 2.0 - 1.0)
-        faces = self.generator(latent, skips, style, guide_masks(maps, self.layout))
+        faces = self.generator(latent, skips, style, guide(maps, self.layout))
         return (faces * 0.5 + 0.5).clamp(0.0, 1.0), maps
 
 

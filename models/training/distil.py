@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camera_rig.errors import ConfigError
 from models.data import FaceSource
-from models.heatmaps import guide_masks, layout_named
+from models.heatmaps import guide, layout_named
 from models.losses import cycle_loss, heatmap_loss, perceptual_loss, style_loss
 from models.networks import build_face_networks, build_heatmap_network
 from models.perception import RandomFeatures
@@ -145,7 +145,7 @@ class DistilTask(Task):
         """Return what camera and teacher make of a batch."""
         frame = self.camera(batch["scene"], batch["noise"])
         maps = self._heat(frame)
-        masks = guide_masks(maps, self.layout)
+        masks = guide(maps, self.layout)
         style = self._wide.style(batch["reference"] * 2.0 - 1.0, batch["domain"])
         return {
             "frame": frame,
@@ -184,7 +184,7 @@ class DistilTask(Task):
         frame = self.camera(batch["scene"])
         style = networks["style"](batch["reference"] * 2.0 - 1.0, batch["domain"])
         latent, skips = networks["encoder"](frame * 2.0 - 1.0)
-        masks = guide_masks(networks["heat"](frame), self.layout)
+        masks = guide(networks["heat"](frame), self.layout)
         return networks["generator"](latent, skips, style, masks)
 
     def sheet(self, networks: Mapping[str, nn.Module]) -> np.ndarray:

@@ -26,7 +26,7 @@ from camera_rig.optics import Coefficients
 from models.camera import LearnedCamera
 from models.data import planar
 from models.draws import Purpose, draw, shuffled_index
-from models.heatmaps import draw_targets, guide_masks, layout_named, read_landmarks
+from models.heatmaps import draw_targets, guide, layout_named, read_landmarks
 from models.losses import adaptive_wing_loss
 from models.networks import build_face_networks, build_heatmap_network
 from models.parallel import Moment, ParallelFaces
@@ -291,40 +291,37 @@ class PaintTask(ParallelTask):
         return self._groups
 
     def batch(self, positions: Sequence[int]) -> Batch:
-        """Return frames, doubles, who they are, and the masks that guide G."""
-        frames, targets, references, points = [], [], [], []
+        """Return frames, doubles, who they are, and the guide of G."""
+        frames, moments, read = [], [], []
         for position in positions:
             moment = self.moment_at(position)
             rng = draw(self.config.seed, Purpose.REFERENCE_CHANGE, position)
             frames.append(self.seen(moment.source, position))
-            targets.append(torch.from_numpy(planar(moment.target)))
-            references.append(moment.reference)
-            points.append(torch.from_numpy(self._as_read(moment.landmarks_px, rng)))
-        made = {
+            moments.append(moment)
+            read.append(self._as_read(moment.landmarks_px, rng))
+        return {
             "frame": torch.stack(frames),
-            "target": torch.stack(targets),
-            "reference": torch.tensor(references),
+            "target": torch.stack([torch.from_numpy(planar(m.target)) for m in moments]),
+            "reference": torch.tensor([m.reference for m in moments]),
+            "points": torch.from_numpy(np.stack([m.landmarks_px for m in moments])),
+            "read": torch.from_numpy(np.stack(read)),
         }
-        if self.heat is None:
-            made["masks"] = self._masks(torch.stack(points))
-        return made
 
     def _as_read(self, points_px: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return landmarks as an imperfect U would read them: off together, and each."""
         error = self.settings.reading_error_px
-        off = rng.normal(0.0, error * 0.7, (1, 2)) + rng.normal(0.0, error * 0.7, points_px.shape)
+        off = rng.normal(0.0, error * 0.7, (1, 2)) + rng.normal(0.0, error * 0.5, points_px.shape)
         return (points_px + off).astype(np.float32)
 
-    def _masks(self, points_px: Tensor) -> Tensor:
-        maps = draw_targets(points_px, self.layout, self.config.sizes.size_px)
-        return guide_masks(maps, self.layout)
-
-    def masks_of(self, batch: Batch) -> Tensor:
-        """Return the masks of U, or those that came with the batch."""
+    @torch.no_grad()
+    def guided(self, frames: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the guide of G and the landmarks it stands on: U's, or those given."""
         if self.heat is None:
-            return batch["masks"]
-        with torch.no_grad():
-            return guide_masks(self.heat(batch["frame"]).float(), self.layout)
+            maps = draw_targets(read, self.layout, self.config.sizes.size_px)
+            return guide(maps, self.layout, read), read
+        maps = self.heat(frames)
+        read = read_landmarks(maps.float(), self.layout)
+        return guide(maps, self.layout, read), read
 
     def _painted(
         self, networks: Mapping[str, nn.Module], frames: Tensor, masks: Tensor, who: Tensor
@@ -336,8 +333,7 @@ class PaintTask(ParallelTask):
     def _shown(self, moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
         frames = self.plainly_seen(moments)
         points = torch.from_numpy(np.stack([m.landmarks_px for m in moments]))
-        batch = {"frame": frames, "masks": self._masks(points).to(frames)}
-        return frames, self.masks_of(batch)
+        return frames, self.guided(frames, points.to(frames))[0]
 
     def validate(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         """Return the distance from the double, for held-out people."""
@@ -397,17 +393,29 @@ class _Painting(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         (task,), parts = self._aside, self.parts
-        masks = task.masks_of(batch)
+        guide, read = task.guided(batch["frame"], batch["read"])
         latent, skips = parts["encoder"](batch["frame"] * 2.0 - 1.0)
-        painted = parts["generator"](latent, skips, parts["codes"](batch["reference"]), masks)
+        painted = parts["generator"](latent, skips, parts["codes"](batch["reference"]), guide)
         painted = painted.float() * 0.5 + 0.5
-        wanted, settings = batch["target"], task.settings
+        # The face belongs where U sees it: asking for another place only makes it soft.
+        inner = list(task.layout.inner)
+        wanted = shifted(batch["target"], (read - batch["points"])[:, inner].mean(1))
+        settings = task.settings
         near = 1.0 + settings.features_weight * fn.interpolate(
-            masks[:, 1:2].float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False
+            guide[:, 1:2], size=wanted.shape[-2:], mode="bilinear", align_corners=False
         )
         away = (near * (painted - wanted).abs()).mean()
         edges = edges_loss(painted, wanted)
         return {"total": away + settings.edges_weight * edges, "away": away, "edges": edges}
+
+
+def shifted(pictures: Tensor, by_px: Tensor) -> Tensor:
+    """Return pictures moved by ``(batch, 2)`` x, y in pixels; the rim goes on outside."""
+    size = pictures.shape[-1]
+    turn = torch.eye(2, device=pictures.device).expand(len(pictures), 2, 2)
+    table = torch.cat([turn, -2.0 * by_px[:, :, None] / size], 2)
+    grid = fn.affine_grid(table, list(pictures.shape), align_corners=False)
+    return fn.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
 def edges_loss(painted: Tensor, wanted: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from camera_rig.errors import ConfigError
 from models.heatmaps import (
+    GUIDE,
     IBUG68,
     WFLW98,
     draw_targets,
-    guide_masks,
+    guide,
     layout_named,
     read_landmarks,
+    to_map,
     whole_mask,
 )
 
@@ -53,11 +55,29 @@ def test_masks_are_where_the_points_are():
     xy[:, :27] = torch.tensor([20.0, 20.0])
     xy[:, 27:] = torch.tensor([100.0, 100.0])
     maps = draw_targets(xy, IBUG68, 128)
-    masks = guide_masks(maps, IBUG68)
+    masks = guide(maps, IBUG68)
     assert masks[0, 0, 5, 5] == 1.0 and masks[0, 0, 25, 25] == 0.0
     assert masks[0, 1, 25, 25] == 1.0 and masks[0, 1, 5, 5] == 0.0
     both = whole_mask(maps, IBUG68, 128)
     assert both.shape == (1, 1, 128, 128) and both[0, 0, 20, 20] > 0.9
+
+
+def test_the_guide_tells_the_way_to_every_key_place():
+    xy = torch.rand(2, 68, 2, generator=torch.Generator().manual_seed(4)) * 100 + 10
+    found = guide(draw_targets(xy, IBUG68, 128), IBUG68, xy)
+    assert found.shape == (2, GUIDE, 32, 32)
+    half = len(IBUG68.keys)
+    for number, key in enumerate(IBUG68.keys):
+        place = to_map(xy[1, list(key)].mean(0))
+        way = found[1, [2 + number, 2 + half + number], 7, 20]
+        assert torch.allclose(way, (torch.tensor([20.0, 7.0]) - place) / 16.0, atol=1e-5)
+    read = guide(draw_targets(xy, IBUG68, 128), IBUG68)
+    assert (read - found).abs().max() < 0.05  # the same from the maps alone
+
+
+def test_both_layouts_name_the_same_key_places():
+    assert len(IBUG68.keys) == len(WFLW98.keys)
+    assert {i for key in WFLW98.keys for i in key} <= set(range(98))
 
 
 def test_unknown_layout():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from camera_rig.errors import ConfigError
-from models.heatmaps import IBUG68
+from models.heatmaps import GUIDE, IBUG68
 from models.networks import (
     NetworkSizes,
     build_face_networks,
@@ -57,7 +57,7 @@ def test_every_parameter_gets_a_gradient(sizes):
     draw = torch.Generator().manual_seed(0)
     frames = torch.rand(4, 3, 32, 32, generator=draw)
     domain = torch.tensor([0, 1, 0, 1])
-    masks = torch.rand(4, 2, 8, 8, generator=draw)
+    masks = torch.rand(4, GUIDE, 8, 8, generator=draw)
     latents = torch.randn(4, sizes.latent_dim, generator=draw)
     style = nets.style(frames * 2 - 1, domain) + nets.mapping(latents, domain)
     faces = nets.paint(frames, style, masks)
@@ -88,7 +88,7 @@ def test_masks_decide_where_the_frame_enters():
     style = torch.zeros(1, 8)
     latent, skips = nets.encoder(torch.rand(1, 3, 32, 32))
     other = [s + 1.0 + torch.rand_like(s) for s in skips]
-    closed, opened = torch.zeros(1, 2, 8, 8), torch.ones(1, 2, 8, 8)
+    closed, opened = torch.zeros(1, GUIDE, 8, 8), torch.ones(1, GUIDE, 8, 8)
     paint = nets.generator
     assert torch.equal(paint(latent, skips, style, closed), paint(latent, other, style, closed))
     assert not torch.allclose(
@@ -101,7 +101,7 @@ def test_style_changes_the_face_and_domains_have_their_own_heads():
     face = torch.rand(1, 3, 32, 32) * 2 - 1
     zero, one = torch.tensor([0]), torch.tensor([1])
     assert not torch.allclose(nets.style(face, zero), nets.style(face, one))
-    frames, masks = torch.rand(1, 3, 32, 32), torch.zeros(1, 2, 8, 8)
+    frames, masks = torch.rand(1, 3, 32, 32), torch.zeros(1, GUIDE, 8, 8)
     a = nets.paint(frames, nets.style(face, zero), masks)
     b = nets.paint(frames, nets.style(face, one), masks)
     assert not torch.allclose(a, b)

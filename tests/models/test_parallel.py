@@ -17,7 +17,7 @@ from models.recipe import REFERENCES, Recipe, make
 from models.runtime.bundle import open_bundle
 from models.runtime.references import references_of
 from models.training.bench import SHARP, Bench, Chance
-from models.training.parallel import Moment, edges_loss, nobody, placed_in
+from models.training.parallel import Moment, edges_loss, nobody, placed_in, shifted
 
 OPTICS = OpticsSpec(pupil_mm=0.4, focal_mm=12.5786, pixel_um=48.0, psf_px=41, light="linear")
 TINY = Recipe(people=3, read=2, paint=2, finish=2, style=2, preset="tiny", optics=OPTICS)
@@ -120,6 +120,14 @@ def test_the_bench_agrees_with_the_camera_and_varies_around_it():
     assert torch.allclose(exact, known, atol=1e-5)
     assert (bench.frame(scene, Chance(psf=1), rng) - exact).abs().max() > 1e-4
     assert torch.allclose(bench.frame(scene, Chance(psf=SHARP), rng), scene, atol=1e-5)
+
+
+def test_a_picture_is_moved_by_whole_and_half_pixels():
+    picture = torch.zeros(2, 3, 16, 16)
+    picture[:, :, 5, 6] = 1.0
+    moved = shifted(picture, torch.tensor([[2.0, -1.0], [0.5, 0.0]]))
+    assert moved[0, 0, 4, 8] == pytest.approx(1.0, abs=1e-5)
+    assert moved[1, 0, 5, 6:8].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
 def test_an_empty_room_shows_nothing_of_the_middle():
