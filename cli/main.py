@@ -22,6 +22,7 @@ from cli import (
     light,
     mirror,
     peer,
+    preview,
     serve,
     stage,
     take,
@@ -60,6 +61,7 @@ app.command("compare", rich_help_panel=_LEARN)(compare.compare)
 app.command("fetch", rich_help_panel=_LEARN)(evaluate.fetch)
 app.add_typer(serve.app, name="serve", rich_help_panel=_HELP)
 app.add_typer(peer.app, name="peer", rich_help_panel=_HELP)
+app.command("preview", rich_help_panel=_PEOPLE)(preview.preview)
 app.command("demo", rich_help_panel=_HELP)(demo.demo)
 
 

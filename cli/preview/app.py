@@ -36,6 +36,7 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/tools.js": ("tools.js", "text/javascript; charset=utf-8"),
     "/panels.js": ("panels.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 
@@ -56,7 +57,9 @@ class Desks:
     measured_psf: Mapping[str, Any] | None = None
 
 
-def create_app(door: Door, hub: Hub, source: Source, desks: Desks) -> FastAPI:
+def create_app(
+    door: Door, hub: Hub, source: Source, desks: Desks, *, patience_s: float = 8.0
+) -> FastAPI:
     """Return the application.
 
     Args:
@@ -64,21 +67,16 @@ def create_app(door: Door, hub: Hub, source: Source, desks: Desks) -> FastAPI:
         hub: Where the source leaves its moments.
         source: What is shown.
         desks: What else can be asked.
+        patience_s: A viewer that takes or paints nothing for so long is thrown out, s.
     """
     app = FastAPI(title="camera-rig preview", version=__version__, docs_url=None, redoc_url=None)
 
     def state() -> dict[str, Any]:
         return _state(hub, source, desks)
 
-    streams = Streams(hub, source, state)
-    app.state.streams = streams
-    for router in (
-        _page(),
-        _session(door),
-        _pictures(streams, desks),
-        _mirror(desks),
-        _takes(desks),
-    ):
+    streams = Streams(hub, source, state, patience_s=patience_s)
+    rooms = (_page(), _session(door), _pictures(streams, desks), _mirror(desks), _takes(desks))
+    for router in rooms:
         app.include_router(router)
     _add_errors(app)
     app.add_middleware(Gate, door=door)
@@ -98,6 +96,7 @@ def _state(hub: Hub, source: Source, desks: Desks) -> dict[str, Any]:
             "dropped": hub.dropped,
             "painted_p50_ms": middle,
         },
+        "references": desks.references is not None,
         "panel": desks.mirror.state() if desks.mirror else None,
         "take": desks.takes.state() if desks.takes else None,
     }

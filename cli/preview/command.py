@@ -133,7 +133,7 @@ def preview(
 
     request = PreviewRequest(
         config=loaded,
-        bundle=bundle or shipped_bundle(),
+        bundle=bundle or _shipped_bundle(),
         settings=_settings(height_px=size, view="room" if room else "face", engine=engine,
                            reference=reference),
         subject=subject,
@@ -183,6 +183,19 @@ def _serve(
             server.run(app, hub, started)
         finally:
             remove()
+
+
+def _shipped_bundle() -> Path:
+    import models
+    from camera_rig.errors import ConfigError
+
+    folder = Path(models.__file__).parent / "default_bundle"
+    if not folder.is_dir():
+        raise ConfigError(
+            "no bundle was given, and none is installed",
+            hint="give one with --bundle; `rig train` makes one",
+        )
+    return folder
 
 
 def _settings(**given: Any) -> LiveSettings:

@@ -90,6 +90,11 @@ class Hub:
         return len(self._viewers)
 
     @property
+    def watching(self) -> frozenset[Viewer]:
+        """Who watches."""
+        return frozenset(self._viewers)
+
+    @property
     def painted_ms(self) -> list[float]:
         """Times from capture until a page said that it had painted, newest last, ms."""
         return list(self._painted_ms)

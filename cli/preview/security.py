@@ -27,7 +27,7 @@ MAX_BODY_BYTES = 8192
 MAX_SESSIONS = 32
 LOGIN_PATH = "/api/session"
 
-PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/tools.js", "/panels.js"})
+PUBLIC_PATHS = frozenset({"/", "/page.css", "/page.js", "/tools.js", "/panels.js", "/icon.svg"})
 """What needs no token: files that are the same for everybody."""
 
 SECURITY_HEADERS = {

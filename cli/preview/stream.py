@@ -35,15 +35,15 @@ class Streams:
         hub: Where moments come from.
         source: Codes them.
         state: Returns what is told besides pictures; JSON-able; may take some ms.
-        state_s: Time between two states, s.
         patience_s: A viewer that paints or takes nothing for so long is thrown out, s.
+        state_s: Time between two states, s.
     """
 
     hub: Hub
     source: Source
     state: Callable[[], dict[str, Any]]
+    patience_s: float
     state_s: float = 0.5
-    patience_s: float = 8.0
 
     async def serve(self, socket: WebSocket) -> None:
         """Serve one page until it goes, is too slow, or sends nonsense."""

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from camera_rig.config import CalibrationConfig, RigConfig, StorageConfig, load_config
+from camera_rig.contracts import Clock
 from camera_rig.optics import Coefficients
 from camera_rig.private_shape import wanted_shape
 from camera_rig.server import listen
-from cli.preview.app import create_app
-from cli.preview.hub import Hub
+from cli.preview.app import Desks, create_app
+from cli.preview.hub import Hub, View
 from cli.preview.run import PreviewServer, ServerOptions
-from cli.preview.session import PreviewRequest, Session, live_session
+from cli.preview.session import LiveSession, PreviewRequest, live_session
+from cli.preview.source import Source
 from models.camera import LearnedCamera, OpticsSpec
 from models.networks import build_face_networks, build_heatmap_network, preset
 from models.runtime import bundle as bundles
-from models.runtime.live_data import LiveSettings
+from models.runtime.live_data import (
+    CameraFigures,
+    LiveSettings,
+    LiveStatus,
+    MirrorState,
+    StageFigures,
+)
 from models.training.sources import Trained
 
 TOKEN = "a-token-for-tests-0123456789abcdef"
@@ -62,8 +73,6 @@ def tiny_bundle(folder: Path, config: RigConfig, seed: int = 1) -> Path:
 
 
 def _png(number: int) -> bytes:
-    import cv2
-
     picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(number)).numpy()
     large = cv2.resize((picture * 255).astype("uint8").transpose(1, 2, 0), (64, 64))
     return cv2.imencode(".png", large)[1].tobytes()
@@ -85,51 +94,132 @@ def rig_before(scene: str, folder: Path) -> RigConfig:
     return config.model_copy(update={"storage": storage, "calibration": calibration})
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One drawn moment."""
+
+    number: int
+    captured_s: float | None
+
+
+class DrawnSource:
+    """A source that draws: as fast as a test asks, or by itself."""
+
+    views = (View.FACE, View.PRIVACY)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._callback: Callable[[Drawn], None] = lambda drawn: None
+        self._stop = threading.Event()
+        self.number = 0
+        self.coded_parts = 0
+
+    def on_news(self, callback: Callable[[Drawn], None]) -> Callable[[], None]:
+        self._callback = callback
+        return self._stop.set
+
+    def draw(self) -> Drawn:
+        self.number += 1
+        drawn = Drawn(self.number, self._clock.now_ns() * 1e-9)
+        self._callback(drawn)
+        return drawn
+
+    def run(self, period_s: float = 0.02) -> None:
+        """Go on drawing until the server ends."""
+
+        def work() -> None:
+            while not self._stop.wait(period_s):
+                self.draw()
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def coded(self, shown: Drawn, views: frozenset[View]) -> dict[View, bytes]:
+        self.coded_parts += len(views)
+        picture = np.full((48, 64, 3), 40, np.uint8)
+        cv2.circle(picture, (8 + shown.number % 48, 24), 7, (90, 200, 160), -1)
+        return {view: bytes(cv2.imencode(".jpg", picture)[1]) for view in views}
+
+    def note_sent(self, shown: Drawn) -> None:
+        pass
+
+    def state(self) -> dict[str, Any]:
+        figures = StageFigures(p50_ms=9.0, p95_ms=14.0, p99_ms=20.0, core_p50_ms=8.0, count=30)
+        mirror = MirrorState(True, (), 0.1, {"mirror": 31.5}, "lopez2024.yaml")
+        return LiveStatus(
+            showing=True,
+            reason="",
+            standing=(),
+            engine="drawn",
+            engine_times_ms={"drawn": 9.0},
+            bundle="none",
+            reference="Ada",
+            references=("Ada",),
+            fps=50.0,
+            faces=self.number,
+            blanks={},
+            failures={},
+            stages={"infer": figures, "captured_to_sent": figures},
+            camera=CameraFigures(50.0, self.number, 0, 0, 0),
+            mirror=mirror,
+            box=None,
+            uptime_s=1.0,
+        ).to_dict()
+
+
 @dataclass
 class Served:
     """A running preview."""
 
-    url: str
-    link: str
-    session: Session
-    hub: Hub
     server: PreviewServer
-    thread: threading.Thread = field(repr=False, default=None)
+    hub: Hub
+    thread: threading.Thread = field(repr=False)
 
-    def kill(self) -> None:
-        """End the server; the rest of the session stays."""
+    @property
+    def link(self) -> str:
+        """The link with the token."""
+        return self.server.link
+
+    @property
+    def url(self) -> str:
+        """The address without the token."""
+        return self.link.partition("/#")[0]
+
+    def stop(self) -> None:
+        """End the server; what it showed goes on."""
         self.server.stop()
         self.thread.join(20)
 
 
 @contextmanager
-def serving(session: Session, **options) -> Iterator[Served]:
-    """Serve a session on a free port."""
-    chosen = ServerOptions(port=0, **options)
-    hub = Hub(session.rig.clock, chosen.viewers)
+def serving(
+    source: Source, desks: Desks, clock: Clock, *, patience_s: float = 8.0, port: int = 0, **options
+) -> Iterator[Served]:
+    """Serve a source on loopback."""
+    chosen = ServerOptions(port=port, **options)
+    hub = Hub(clock, chosen.viewers)
     started = threading.Event()
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", port) as listener:
         server = PreviewServer(listener, chosen, TOKEN)
-        app = create_app(server.door(hub), hub, session.source, session.desks)
-        remove = session.source.on_news(hub.post)
+        app = create_app(server.door(hub), hub, source, desks, patience_s=patience_s)
+        remove = source.on_news(hub.post)
         thread = threading.Thread(target=server.run, args=(app, hub, started.set), daemon=True)
         thread.start()
-        started.wait(20)
-        served = Served(server.link.partition("/#")[0], server.link, session, hub, server, thread)
+        assert started.wait(30)
+        served = Served(server, hub, thread)
         try:
             yield served
         finally:
             remove()
-            served.kill()
+            served.stop()
 
 
 @contextmanager
-def live_preview(folder: Path, bundle: Path, **more) -> Iterator[Session]:
-    """Open the pipeline on the simulated rig."""
+def live_preview(folder: Path, bundle: Path, **more) -> Iterator[LiveSession]:
+    """Open the pipeline on the simulated rig, before a scene that is quick to draw."""
     request = PreviewRequest(
         config=rig_before("kind: wedge", folder),
         bundle=bundle,
-        settings=LiveSettings(engine="torch", height_px=256, max_age_s=10.0),
+        settings=LiveSettings(engine="torch", height_px=256, max_age_s=20.0),
         **more,
     )
     with live_session(request) as session:

@@ -246,7 +246,7 @@ function showBars(stages) {
 // ---------------------------------------------------------------- references
 
 async function loadReferences() {
-  if (page.state.live.targets) return;
+  if (!page.state.references) return;
   const { references } = await ask("GET", "/api/references");
   $("reference-list").replaceChildren(...references.map(({ name, jpeg }) => {
     const button = make("button", "reference", jpeg ? "" : name);
