@@ -18,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration import stacks
-from calibration.artifact import HeldOut
+from calibration.artifact import Artifact, HeldOut
 from calibration.influence_figures import pictures
 from calibration.layout import find_layout, harmonic_signs
 from calibration.loop import fit_loop, sweep_levels
+from calibration.mirror_files import keep_for_mirror
 from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from calibration.psf import bench_options, source_px
+from calibration.psf import bench_options, honest, source_px
 from calibration.retrieval import Retrieval, retrieve
 from calibration.stack import PsfStack
 from calibration.stacks import DEFOCUS
@@ -110,6 +111,7 @@ class InfluenceProcedure(Procedure):
             provenance=Provenance(
                 "measured",
                 serial=context.rig.mirror.info.serial,
+                made_at=stacks.wall_time(context.rig.clock),
                 note=f"PSF pokes of ±{POKE:g} of the half-range, Noll 2 to {self.last_noll}",
             ),
             rest_um=resting,
@@ -176,6 +178,10 @@ class InfluenceProcedure(Procedure):
             pictures=pictures(matrix, layout, loop),
             notes=tuple(notes),
         )
+
+    def taken_into_use(self, context: Context, artifact: Artifact) -> None:
+        """Give the matrix and the loop to everybody who drives this mirror."""
+        keep_for_mirror(context.store, artifact, context.rig.config.storage.root)
 
     def _camera(self, context: Context) -> PointCamera:
         camera = PointCamera(context, frames=self.frames)
@@ -258,9 +264,29 @@ class _Tools:
         self, data: Mapping[str, Any], near: Vector, defocus_um: float, plane: int
     ) -> Retrieval:
         """Retrieve one plane that carries the bias, starting near a known shape (waves)."""
+        stack = self._plane(data, defocus_um, plane)
+        return retrieve(stack, self._tracking(near))
+
+    def poked(
+        self, data: Mapping[str, Any], near: Vector, defocus_um: float
+    ) -> tuple[Retrieval, Retrieval]:
+        """Retrieve push and pull of one electrode, near a known rest shape (waves).
+
+        They are so near that no coarse bins are needed, and opposite, so that one says
+        where the other is.
+        """
+        quick = replace(self._tracking(near), bins=(1,))
+        push = retrieve(self._plane(data, defocus_um, 0), quick)
+        mirrored = self._waves(2.0 * near - push.values)
+        pull = retrieve(
+            self._plane(data, defocus_um, 1),
+            replace(quick, start=mirrored if push.chi2 < LOST_CHI2 else quick.start),
+        )
+        return push, pull
+
+    def _plane(self, data: Mapping[str, Any], defocus_um: float, plane: int) -> PsfStack:
         count = len(data["image_e"])
-        stack: PsfStack = stacks.unpack(data, [{DEFOCUS: defocus_um}] * count, self.pupil)
-        return retrieve(stack.only([plane]), self._tracking(near))
+        return stacks.unpack(data, [{DEFOCUS: defocus_um}] * count, self.pupil).only([plane])
 
     def pokes(
         self, data: Mapping[str, Mapping[str, Any]], rest: Retrieval, defocus_um: float
@@ -270,20 +296,19 @@ class _Tools:
         matrix = np.zeros((2 + len(self.listed), len(names)))
         sigma = np.zeros_like(matrix)
         for column, name in enumerate(names):
-            pair = [self.one(data[name], rest.values, defocus_um, p) for p in (0, 1)]
+            pair = list(self.poked(data[name], rest.values, defocus_um))
             for p in (0, 1):
-                if pair[p].chi2 > LOST_CHI2 and pair[1 - p].chi2 < LOST_CHI2:
-                    # Push and pull are opposite: what one found says where the other is.
-                    near = 2.0 * rest.values - pair[1 - p].values
-                    again = self.one(data[name], near, defocus_um, p)
-                    pair[p] = min(pair[p], again, key=lambda result: result.chi2)
+                if pair[p].chi2 > LOST_CHI2:
+                    nears = [rest.values, 2.0 * rest.values - pair[1 - p].values]
+                    again = [self.one(data[name], near, defocus_um, p) for near in nears]
+                    pair[p] = min(pair[p], *again, key=lambda result: result.chi2)
             tilt = [
                 self._tilt_um(r.tilts_waves[0], self._place(data[name], p))
                 for p, r in enumerate(pair)
             ]
             matrix[:2, column] = (tilt[0] - tilt[1]) / (2.0 * POKE)
             matrix[2:, column] = (pair[0].values - pair[1].values) * WAVE_UM / (2.0 * POKE)
-            both = np.sqrt(pair[0].sigmas ** 2 + pair[1].sigmas ** 2)
+            both = np.sqrt(sum(np.diag(honest(found)) for found in pair))
             sigma[2:, column] = both * WAVE_UM / (2.0 * POKE)
         return matrix, sigma
 

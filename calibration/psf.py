@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration import linear, stacks
 from calibration.artifact import HeldOut
@@ -23,7 +24,15 @@ from calibration.unknowns import RetrievalOptions
 from camera_rig.optics import Coefficients, Order, Unit, from_mode, modes
 from camera_rig.rig import Rig
 
-__all__ = ["PsfProcedure", "bench_options", "prediction_error", "source_px"]
+__all__ = [
+    "PsfProcedure",
+    "bench_options",
+    "fit_error",
+    "honest",
+    "inflation_note",
+    "prediction_error",
+    "source_px",
+]
 
 LOW_ORDERS = modes(Order.NOLL, 4, 10)
 DIVERSITY_WAVES = 1.0
@@ -98,8 +107,8 @@ class PsfProcedure(Procedure):
             "defocus_gain": green.gain,
             "chi2": green.chi2,
         }
-        uncertainty = {"defocus_gain": green.sigma["gain"]}
-        for mode, sigma in zip(green.modes, green.sigmas, strict=True):
+        uncertainty = {"defocus_gain": green.sigma["gain"] * max(green.chi2, 1.0) ** 0.5}
+        for mode, sigma in zip(green.modes, np.sqrt(np.diag(honest(green))), strict=True):
             figures[f"z{from_mode(Order.NOLL, mode)}_waves"] = green.shape.values[mode]
             uncertainty[f"z{from_mode(Order.NOLL, mode)}_waves"] = float(sigma)
         field = {}
@@ -128,7 +137,7 @@ class PsfProcedure(Procedure):
             ),
             payload={
                 "shape_um": {str(from_mode(Order.NOLL, m)): v for m, v in um.values.items()},
-                "covariance_waves2": green.covariance.tolist(),
+                "covariance_waves2": honest(green).tolist(),
                 "field_waves": field,
                 "channels": {c: r.shape.numbers for c, r in found.items()},
             },
@@ -142,6 +151,7 @@ class PsfProcedure(Procedure):
                 f"the {c} PSF does not fit any shape: {misfit[c]:.0%} of it are left" for c in bad
             ),
             notes=(
+                *inflation_note(green.chi2),
                 "the sign of even modes rests on the polarity of the mirror's stroke in the "
                 "configuration",
             ),
@@ -212,6 +222,25 @@ def source_px(context: Context, pinhole_mm: float) -> float:
     pupil = pupil_of(context)
     image_mm = pinhole_mm * bench.privacy.magnification(bench.object_distance_mm)
     return float(1000.0 * image_mm / pupil.pixel_um)
+
+
+def honest(found: Retrieval) -> npt.NDArray[np.float64]:
+    """Return the covariance of the shape, larger where the model does not fit, waves squared.
+
+    What photons do not explain is not independent from pixel to pixel, and nobody knows
+    which way it pulls: by chi-squared where that is above 1.
+    """
+    return found.covariance * max(found.chi2, 1.0)
+
+
+def inflation_note(chi2: float) -> tuple[str, ...]:
+    """Return the sentence that tells how much error bars were widened, if they were."""
+    if chi2 <= 1.1:
+        return ()
+    return (
+        f"chi-squared is {chi2:.1f}: error bars are {np.sqrt(chi2):.2g} times what the photons "
+        "alone allow",
+    )
 
 
 def fit_error(found: Retrieval, stack: PsfStack) -> float:

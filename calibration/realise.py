@@ -16,10 +16,18 @@ import numpy.typing as npt
 
 from calibration import stacks
 from calibration.artifact import HeldOut
+from calibration.corrector import Corrector
 from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from calibration.psf import bench_options, fit_error, prediction_error, source_px
+from calibration.psf import (
+    bench_options,
+    fit_error,
+    honest,
+    inflation_note,
+    prediction_error,
+    source_px,
+)
 from calibration.psf_figures import mode_bars
 from calibration.retrieval import Retrieval, Verdict, retrieve
 from camera_rig.errors import StateError
@@ -28,46 +36,20 @@ from camera_rig.mirror.influence import InfluenceMatrix
 from camera_rig.optics import Coefficients, Mode, Order, Unit, modes
 from camera_rig.rig import Rig
 
-__all__ = ["Corrector", "RealiseProcedure"]
+__all__ = ["RealiseProcedure"]
 
 Vector = npt.NDArray[np.float64]
 
 TARGET_WAVES = 0.02
 DIVERSITY_WAVES = 0.6
-
-
-class Corrector:
-    """From a wanted change of wavefront to a change of response, within limits.
-
-    Modes asked for weigh fully, the others little: forty electrodes make no pure Noll 11,
-    so what cannot be had in one mode must not spoil the rest.
-
-    Args:
-        matrix: What each electrode does.
-        asked: Modes with a wanted value.
-        other_weight: Weight of the modes nobody asked for (dimensionless).
-    """
-
-    def __init__(
-        self, matrix: InfluenceMatrix, asked: tuple[Mode, ...], other_weight: float = 0.1
-    ) -> None:
-        self.matrix = matrix
-        listed = [mode for mode in matrix.modes if mode[0] >= 2]
-        weight = np.array([1.0 if mode in asked else other_weight for mode in listed])
-        self.listed = tuple(listed)
-        self._weight = weight
-        self._rows = matrix.rows(listed) * weight[:, None]
-
-    def change(self, wanted_um: Vector, response: Vector, low: Vector, high: Vector) -> Vector:
-        """Return the new response for a wanted change of wavefront (µm RMS, ``listed``)."""
-        from scipy.optimize import lsq_linear
-
-        # A little caution: patterns that do almost nothing must not use up the range.
-        caution = 3e-3 * float(np.linalg.norm(self._rows, 2))
-        rows = np.vstack([self._rows, caution * np.eye(len(response))])
-        aim = np.concatenate([self._weight * wanted_um, np.zeros(len(response))])
-        found = lsq_linear(rows, aim, bounds=(low - response - 1e-9, high - response + 1e-9))
-        return np.asarray(response + found.x)
+SETTLE_S = 120.0
+"""Wait after the first move, s."""
+PAUSE_S = 3.0
+"""Wait after each move, s: creep is quickest just after it."""
+LANDINGS = 4
+"""Rounds to allow for the moves of a measurement before they are made."""
+GAIN_SIGMA = 0.15
+"""Doubt about the defocus of a plane: small moves do not all follow one slope."""
 
 
 class RealiseProcedure(Procedure):
@@ -111,9 +93,8 @@ class RealiseProcedure(Procedure):
         """Judge the last iteration with a plane that was never used."""
         loop = data["loop"]
         residual = np.asarray(loop["residual_waves"])
-        best = int(np.argmin(residual))
         listed = _asked()
-        values, covariance = np.asarray(loop["values"])[best], np.asarray(loop["covariance"])[best]
+        values, covariance = np.asarray(loop["values"])[-1], np.asarray(loop["covariance"])[-1]
         sigma = np.sqrt(np.diag(covariance))
         wanted = self._wanted_waves(listed)
         shape = Coefficients(
@@ -124,17 +105,18 @@ class RealiseProcedure(Procedure):
             notes="static aberration included; pupil as the upright picture shows it, y up",
         )
         figures = {
-            "residual_waves_rms": float(residual[best]),
+            "residual_waves_rms": float(residual[-1]),
             "first_residual_waves_rms": float(residual[0]),
-            "iterations": float(best),
-            "stroke_used": float(np.abs(loop["commands"][best]).max()),
+            "iterations": float(len(residual) - 1),
+            "stroke_used": float(np.abs(loop["commands"][-1]).max()),
+            "chi2": float(loop["chi2"][-1]),
             "wanted_waves_rms": float(np.linalg.norm(wanted)),
         }
         uncertainty = {"residual_waves_rms": float(np.sqrt(np.trace(covariance)))}
         problems = []
-        if residual[best] > 5.0 * self.target_waves:
+        if residual[-1] > 5.0 * self.target_waves:
             problems.append(
-                f"{1e3 * residual[best]:.0f} mwaves are left, far above the target of "
+                f"{1e3 * residual[-1]:.0f} mwaves are left, far above the target of "
                 f"{1e3 * self.target_waves:.0f}"
             )
         return Fitted(
@@ -148,9 +130,10 @@ class RealiseProcedure(Procedure):
             ),
             payload={
                 "residual_waves": residual.tolist(),
+                "measured_ns": int(loop["measured_ns"]),
                 "shown_noll_waves": {str(k): v for k, v in shape.numbers.items()},
                 "sigma_waves": sigma.tolist(),
-                "command_v": stacks.to_volts(context.rig.mirror, loop["commands"][best]).tolist(),
+                "command_v": stacks.to_volts(context.rig.mirror, loop["commands"][-1]).tolist(),
             },
             arrays={"values": loop["values"], "commands": loop["commands"]},
             texts={"coefficients.yaml": _as_yaml(shape)},
@@ -163,6 +146,7 @@ class RealiseProcedure(Procedure):
                 ("Convergence", "What is left after each correction.", partial(_steps, residual)),
             ],
             problems=tuple(problems),
+            notes=inflation_note(float(loop["chi2"][-1])),
         )
 
     def _loop(self, context: Context) -> dict[str, Any]:
@@ -183,14 +167,22 @@ class RealiseProcedure(Procedure):
                 break
             command = run.corrected(result)
         best = int(np.argmin(residuals))
-        held_before, held_after = run.held_out(found[best], commands[best], best == len(found) - 1)
+        if best != len(found) - 1:
+            # Its voltages alone do not bring a shape back. What is stated is what stands.
+            command = run.back_to(responses[best])
+            found.append(run.measure(command))
+            commands.append(command.copy())
+            residuals.append(run.residual(found[-1]))
+        held_before, held_after = run.held_out(found[-1], commands[-1])
         asked = [found[0].modes.index(mode) for mode in _asked()]
         factor = pupil_of(context).wavelengths_nm[0] / 550.0
         return {
             "residual_waves": np.array(residuals),
             "values": np.array([r.values[asked] * factor for r in found]),
-            "covariance": np.array([r.covariance[np.ix_(asked, asked)] * factor**2 for r in found]),
+            "covariance": np.array([honest(r)[np.ix_(asked, asked)] * factor**2 for r in found]),
+            "chi2": np.array([r.chi2 for r in found]),
             "commands": np.array(commands),
+            "measured_ns": run.measured_ns,
             "held_before": held_before,
             "held_after": held_after,
         }
@@ -210,12 +202,13 @@ class _Run:
         folder = context.store.folder(influence)
         self.matrix = InfluenceMatrix.load(folder / "influence.json")
         self.corrector = Corrector(self.matrix, _asked())
-        play = self._play(folder)
-        self.play = PlayOperators(play)
+        self.play = PlayOperators(self._play(folder))
+        self.small_gain = influence.figures["small_signal_gain"]
         self.pupil = pupil_of(context)
         self.wave_um = self.pupil.wavelengths_nm[0] / 1000.0
         self.source = stacks.point_of(source_px(context, procedure.pinhole_mm), self.pupil)
-        self.fitted = modes(Order.NOLL, 4, 36)
+        # All that the electrodes can do: a mode left out is laid to those that are fitted.
+        self.fitted = self.corrector.listed
         self.camera = PointCamera(context, frames=procedure.frames)
         wanted = procedure.wanted.to(unit=Unit.UM_RMS)
         self.wanted_um = np.array([wanted.values.get(m, 0.0) for m in self.corrector.listed])
@@ -234,27 +227,36 @@ class _Run:
         return self._command(self.wanted_um - rest, start)
 
     def measure(self, command: Vector) -> Retrieval:
-        """Photograph with defocus either side, the shape itself last; retrieve."""
-        planes = self._planes(command)
-        volts = [stacks.to_volts(self.mirror, plane) for plane in planes]
+        """Photograph with defocus either side, the shape itself last; retrieve.
+
+        The mirror has been to both sides before the first picture: from there on these
+        moves stay within the slack of the hysteresis, so what they change is known.
+        """
+        down, up, _ = moves = self._moves(command)
+        path = [command, command + up, command + down]
+        for place in path:
+            self.mirror.apply(stacks.to_volts(self.mirror, place), reason="realise: slack")
         if not self.size:
-            self.mirror.apply(volts[0], reason="realise: window")
-            self.play.advance(planes[0])
+            # The first move is the largest, and glass creeps by the logarithm of time.
+            self.context.rig.clock.sleep(SETTLE_S)
             self.camera.light_on()
             self.size = max(self.camera.window_for() + 32, 192)
-        taken = stacks.measure(self.camera, volts, self.size, "realise")
-        responses = [self.play.advance(plane) for plane in planes]
-        offsets = [self._change_um(r - responses[-1]) for r in responses]
+        planes = [command + move for move in moves]
+        volts = [stacks.to_volts(self.mirror, plane) for plane in planes]
+        taken = stacks.measure(self.camera, volts, self.size, "realise", PAUSE_S)
+        responses = [self.play.advance(place) for place in (*path, *planes)]
+        ones = np.ones(self.mirror.actuators)
+        offsets = [self._change_um(self.small_gain * move * ones) for move in moves]
         stack = stacks.unpack(taken, offsets, self.pupil)
         # The model is a tenth of a wave from the truth: begin there, not in the dark.
         options = bench_options(
             self.fitted,
             reference=2,
             source=self.source,
-            gain_sigma=0.05,
+            gain_sigma=GAIN_SIGMA,
             start=self._expected(responses[-1]),
-            known=self._beyond(responses[-1]),
-            shape_sigma_waves=0.3,
+            shape_sigma_waves=0.1,
+            bins=(2, 1),
         )
         found = retrieve(stack, options)
         if found.verdict is Verdict.FAILED and fit_error(found, stack) > 0.3:
@@ -265,6 +267,7 @@ class _Run:
         self.now = responses[-1]
         self.last = self.now, found.shape
         self.taken = stack
+        self.measured_ns = int(taken["at_ns"][-1])
         return found
 
     def response(self) -> Vector:
@@ -286,30 +289,30 @@ class _Run:
                 missing[place] = self.wanted_um[place] - shown
         return self._command(missing, self.now)
 
-    def held_out(self, found: Retrieval, command: Vector, last: bool) -> tuple[float, float]:
+    def back_to(self, response: Vector) -> Vector:
+        """Return the command that brings an earlier response back."""
+        return self._command(np.zeros(len(self.corrector.listed)), response)
+
+    def held_out(self, found: Retrieval, command: Vector) -> tuple[float, float]:
         """Return how badly a new plane is predicted by the wanted flat, and by the shape."""
         size, ones = self.size, np.ones(self.mirror.actuators)
-        if not last:
-            self.measure(command)
-        shown = np.clip(command + 0.5 * self._unit() * ones, -1.0, 1.0)
-        before = self.now
+        _, up, _ = self._moves(command)
+        shown = command + 0.5 * up
         taken = stacks.measure(
             self.camera, [stacks.to_volts(self.mirror, shown)], size, "realise: held out"
         )
-        offset = self._change_um((self.play.advance(shown) - before) * found.gain)
+        offset = self._change_um(0.5 * up * self.small_gain * found.gain * ones)
         plane = stacks.unpack(taken, [offset], self.pupil)
         source = self.source
         nothing = Coefficients({}, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
-        whole = {**found.shape.values, **self._beyond(before).values}
-        shown_shape = Coefficients(whole, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
         self.mirror.apply(stacks.to_volts(self.mirror, command), reason="realise: the shape")
         self.mirror.set_safe_command(stacks.to_volts(self.mirror, command))
         return prediction_error(plane, nothing, source), prediction_error(
-            plane, shown_shape, source
+            plane, found.shape, source
         )
 
-    def _planes(self, command: Vector) -> list[Vector]:
-        """Return normalised commands; a plane beyond the range is moved inside it."""
+    def _moves(self, command: Vector) -> list[float]:
+        """Return what the planes add to all electrodes, normalised, within the range."""
         unit = self._unit()
         room_up, room_down = 1.0 - command.max(), 1.0 + command.min()
         up, down = min(unit, room_up), min(unit, room_down)
@@ -318,11 +321,11 @@ class _Run:
                 "the shape needs the whole range of an electrode: no room to measure it",
                 hint="scale the wanted coefficients down a little",
             )
-        return [command - down, command + up, command]
+        return [-down, up, 0.0]
 
     def _unit(self) -> float:
-        defocus = self.matrix.rows([(2, 0)])[0].sum()
-        return float(0.55 * DIVERSITY_WAVES / defocus)
+        defocus = self.matrix.rows([(2, 0)])[0].sum() * self.small_gain
+        return float(0.55 * DIVERSITY_WAVES / abs(defocus))
 
     def _expected(self, response: Vector) -> Coefficients:
         """Return the shape that the last measurement, or at first the model, predicts."""
@@ -332,12 +335,6 @@ class _Run:
             before = self._modelled(now)
             modelled = {m: shown.values[m] + modelled[m] - before[m] for m in self.fitted}
         values = {m: modelled[m] for m in self.fitted}
-        return Coefficients(values, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
-
-    def _beyond(self, response: Vector) -> Coefficients:
-        """Return what the model says of the modes that are not fitted."""
-        modelled = self._modelled(response)
-        values = {m: v for m, v in modelled.items() if m not in self.fitted}
         return Coefficients(values, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
 
     def _modelled(self, response: Vector) -> dict[Mode, float]:
@@ -354,7 +351,19 @@ class _Run:
         ones = np.ones(self.mirror.actuators)
         low, high = self.play.preview(-0.97 * ones), self.play.preview(0.97 * ones)
         target = self.corrector.change(change_um, response, low, high)
-        return np.asarray(np.clip(self.play.inverse(target), -0.97, 0.97))
+        aim = target
+        for _ in range(LANDINGS):
+            command = np.asarray(np.clip(self.play.inverse(aim), -0.97, 0.97))
+            aim = aim + target - self._landed(command)
+        return command
+
+    def _landed(self, command: Vector) -> Vector:
+        """Return the response to a command after the moves of a measurement."""
+        play = self.play.copy()
+        down, up, _ = self._moves(command)
+        for place in (command, command + up, command + down):
+            play.advance(place)
+        return play.advance(command)
 
     def _play(self, folder: Any) -> PlayModel:
         import json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from calibration.forward import PointSource
 from calibration.point_camera import PointCamera, PointPicture
 from calibration.stack import PsfStack
 from camera_rig.bench import Bench
-from camera_rig.contracts import Mirror, Volts
+from camera_rig.contracts import Clock, Mirror, Volts
 from camera_rig.optics import Coefficients, Pupil, Unit
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "settle",
     "to_volts",
     "unpack",
+    "wall_time",
 ]
 
 Vector = npt.NDArray[np.float64]
@@ -50,6 +52,11 @@ def to_volts(mirror: Mirror, normalised: npt.ArrayLike) -> Volts:
     return np.asarray(low + (high - low) * (np.asarray(normalised, float) + 1.0) / 2.0)
 
 
+def wall_time(clock: Clock) -> str:
+    """Return now by the rig's clock, UTC, ISO 8601."""
+    return datetime.fromtimestamp(clock.wall_ns() * 1e-9, tz=UTC).isoformat()
+
+
 def settle(mirror: Mirror) -> None:
     """Run the mirror's relax sequence to its end."""
     for _ in mirror.relax():
@@ -57,12 +64,22 @@ def settle(mirror: Mirror) -> None:
 
 
 def measure(
-    camera: PointCamera, commands: Sequence[Volts], size: int, reason: str
+    camera: PointCamera, commands: Sequence[Volts], size: int, reason: str, pause_s: float = 0.0
 ) -> dict[str, Any]:
-    """Drive the mirror to each command (V) in turn and take a picture at each; return arrays."""
+    """Drive the mirror to each command (V) in turn and take a picture at each; return arrays.
+
+    Args:
+        camera: What takes the pictures.
+        commands: Voltages of each plane, V.
+        size: Window, px.
+        reason: For the mirror's journal.
+        pause_s: Wait between move and picture, s.
+    """
     pictures = []
     for command in commands:
         camera.context.rig.mirror.apply(command, reason=reason)
+        if pause_s:
+            camera.context.rig.clock.sleep(pause_s)
         pictures.append(camera.picture(size))
     return pack(pictures)
 
