@@ -70,7 +70,8 @@ class Artifact(BaseModel):
         procedure: Name of the procedure.
         status: ``accepted`` or ``rejected``.
         reason: Why it was rejected, empty when accepted.
-        made_at: UTC, ISO 8601.
+        advice: What to do next when it was rejected.
+        made_at: UTC by the rig's clock, ISO 8601.
         config_hash: Of the bench and the devices it was made with.
         serials: Serial number by role of the devices used.
         software: Version of the toolkit.
@@ -91,6 +92,7 @@ class Artifact(BaseModel):
     procedure: str
     status: Literal["accepted", "rejected"]
     reason: str = ""
+    advice: str = ""
     made_at: str
     config_hash: str
     serials: dict[str, str] = {}
@@ -223,6 +225,9 @@ class CalibrationStore:
         hours = age.total_seconds() / 3600.0
         if hours > present.max_age_h:
             why.append(f"{hours:.0f} h old, the limit is {present.max_age_h:g} h")
+        # A clock set back must not make an old calibration young again.
+        if hours < -present.max_age_h:
+            why.append(f"dated {-hours:.0f} h ahead of now: this machine's clock was set back")
         if artifact.config_hash != present.config_hash:
             why.append("the bench or a device in the configuration was changed since")
         for role, serial in artifact.serials.items():
@@ -316,9 +321,14 @@ def new_id(now: datetime) -> str:
 
 
 def config_hash(config: RigConfig) -> str:
-    """Return a hash of all that a calibration hangs on: the bench and the devices."""
+    """Return a hash of all that a calibration hangs on: the bench, the devices, a twin's glass."""
     data = config.model_dump(mode="json", by_alias=True)
-    text = json.dumps({"bench": data["bench"], "devices": data["devices"]}, sort_keys=True)
+    parts = {"bench": data["bench"], "devices": data["devices"]}
+    if config.twin is not None:
+        # What stands before a twin and what fails on it changes; the rest is its hardware.
+        hidden = {k: v for k, v in data["twin"].items() if k not in ("scene", "faults")}
+        parts["twin"] = hidden
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ from camera_rig.rig import Rig
 
 __all__ = ["ORDER", "build", "fresh"]
 
-ORDER = ("sensor", "sync", "registration", "psf", "influence", "realise")
+ORDER = ("sensor", "sync", "psf", "registration", "influence", "realise")
 """What ``rig calibrate all`` runs, in this order."""
 
 

@@ -14,7 +14,7 @@ class SceneRequest:
     """What a procedure wants to see.
 
     Args:
-        name: Short name: ``point``, ``flat``, ``dark``, ``charuco``, ``blink``.
+        name: Short name, a key of the twin's table below.
         instruction: What a person has to do, as one sentence.
         settings: What the twin's scene of that kind needs (its configuration keys).
     """
@@ -31,6 +31,10 @@ class Operator(Protocol):
         """Return when the scene stands before the rig."""
         ...
 
+    def mend(self, request: SceneRequest, why: str) -> bool:
+        """Try again after ``why`` went wrong; return False if there is nothing more to try."""
+        ...
+
 
 class PersonOperator:
     """Asks a person.
@@ -42,13 +46,18 @@ class PersonOperator:
 
     def __init__(self, ask: Callable[[str], None]) -> None:
         self._ask = ask
-        self._standing = ""
+        self._standing: SceneRequest | None = None
 
     def provide(self, request: SceneRequest) -> None:
         """Ask for the scene unless it was the last one asked for."""
-        if request.name != self._standing:
+        if request != self._standing:
             self._ask(request.instruction)
-            self._standing = request.name
+            self._standing = request
+
+    def mend(self, request: SceneRequest, why: str) -> bool:
+        """Say what went wrong and ask once more."""
+        self._ask(f"{why}. {request.instruction}")
+        return True
 
 
 class TwinOperator:
@@ -68,6 +77,10 @@ class TwinOperator:
         options = type(self._world).Options.model_validate({"scene": section})
         self._world.stage_scene(options.scene)
 
+    def mend(self, request: SceneRequest, why: str) -> bool:
+        """Return False: a simulated scene stands exactly as asked."""
+        return False
+
 
 _TWIN_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "point": ("point", {}),
@@ -75,5 +88,7 @@ _TWIN_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "dark": ("flat", {"level": 0.0, "ambient": 0.0, "lamp": 0.0}),
     "lamp": ("flat", {"level": 0.8, "ambient": 0.02, "lamp": 0.7}),
     "charuco": ("charuco", {}),
-    "blink": ("blink", {}),
+    "still": ("poster", {}),
+    "moving": ("poster", {"sway_mm": 12.0}),
+    "poster": ("poster", {"sway_mm": 0.0}),
 }

@@ -2,7 +2,8 @@
 
 A procedure measures in small named steps. Each is kept as soon as it is done, so Ctrl-C
 loses at most one step and a second run goes on where the first stopped. Nothing is
-taken into use that did not improve a measurement which the fit had not seen.
+taken into use that did not improve a measurement which the fit had not seen. A run that
+found the wrong scene, no light or no fit is kept as rejected, with what to do next.
 """
 
 from __future__ import annotations
@@ -14,14 +15,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from calibration.artifact import Artifact, CalibrationStore, HeldOut, Present, config_hash, new_id
+from numpy.linalg import LinAlgError
+
+from calibration.artifact import (
+    Artifact,
+    CalibrationStore,
+    HeldOut,
+    Partial,
+    Present,
+    config_hash,
+    new_id,
+)
 from calibration.operator import Operator, SceneRequest
 from camera_rig import __version__
-from camera_rig.errors import RigError, StateError
+from camera_rig.errors import RigError, StateError, UnsupportedError
 from camera_rig.interrupt import SafeInterrupt
 from camera_rig.rig import Rig
 
 __all__ = ["Context", "Fitted", "Plan", "Procedure", "Progress", "Step", "present", "run"]
+
+_NOT_CHECKED = HeldOut(metric="nothing was measured", before=0.0, after=0.0)
 
 Progress = Callable[[str, int, int], None]
 """Told after each step: what, how many are done, how many there are."""
@@ -74,6 +87,7 @@ class Fitted:
         texts: Further files, by name.
         pictures: Figures for the report: (title, caption, function that draws on a figure).
         problems: Reasons to reject beside the held-out check.
+        advice: What to do next if this is rejected; empty for the procedure's own words.
         notes: Sentences for a person.
     """
 
@@ -85,6 +99,7 @@ class Fitted:
     texts: dict[str, str] = field(default_factory=dict)
     pictures: Sequence[tuple[str, str, Callable[[Any], None]]] = ()
     problems: tuple[str, ...] = ()
+    advice: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -105,6 +120,13 @@ class Context:
     operator: Operator
     progress: Progress = lambda label, done, total: None
     interrupt: SafeInterrupt = field(default_factory=SafeInterrupt)
+
+    def optional(self, procedure: str) -> Artifact | None:
+        """Return the calibration of another procedure if one is in use and still holds."""
+        found = self.store.active(procedure)
+        if found is None or self.store.stale(found, present(self.rig)):
+            return None
+        return found
 
     def input(self, procedure: str) -> Artifact:
         """Return the calibration of another procedure that is in use.
@@ -132,7 +154,16 @@ class Procedure(ABC):
     title: ClassVar[str]
     devices: ClassVar[tuple[str, ...]]
     needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    """Calibrations that make it better where they are there and still hold."""
     scene: ClassVar[SceneRequest | None] = None
+    resumable: ClassVar[bool] = True
+    advice: ClassVar[str] = "look at the report, see that the scene is right, and run it again"
+    """What to do when a run is rejected for no reason of its own."""
+
+    def roles(self, rig: Rig) -> tuple[str, ...]:
+        """Return the devices it needs on this rig, by role."""
+        return self.devices
 
     @abstractmethod
     def plan(self, rig: Rig) -> Plan:
@@ -152,7 +183,7 @@ class Procedure(ABC):
 
     def why_not(self, rig: Rig, store: CalibrationStore) -> list[str]:
         """Return every reason why it cannot run now."""
-        why = [f"the rig has no {role}" for role in self.devices if not rig.has(role)]
+        why = [f"the rig has no {role}" for role in self.roles(rig) if not rig.has(role)]
         for name in self.needs:
             found = store.active(name)
             if found is None:
@@ -166,10 +197,12 @@ def run(procedure: Procedure, context: Context) -> Artifact:
     """Run one procedure from scene to accepted (or rejected) artifact.
 
     Interrupted, it raises KeyboardInterrupt after the present step, with the mirror
-    parked and the light off; called again it goes on from there.
+    parked and the light off; called again it goes on from there. A run that fails begins
+    anew next time: a step that was measured wrongly must not come back.
 
     Raises:
-        StateError: It cannot run; every reason is told.
+        StateError: It cannot run (every reason is told), or it found the wrong scene, no
+            light or no fit; the attempt is kept as a rejected artifact.
     """
     why = procedure.why_not(context.rig, context.store)
     if why:
@@ -178,11 +211,42 @@ def run(procedure: Procedure, context: Context) -> Artifact:
             hint="`rig calibrate all` runs what is missing in the right order",
         )
     partial = context.store.partial(procedure.name)
+    if not procedure.resumable:
+        partial.clear()
     resumed = partial.begin(f"{config_hash(context.rig.config)} {procedure.key()}")
-    if procedure.scene is not None:
-        context.operator.provide(procedure.scene)
+    try:
+        fitted = _measured_and_fitted(procedure, context, partial)
+    except (StateError, UnsupportedError) as error:
+        partial.clear()
+        failed = _record(procedure, context, (error.message,), error.hint)
+        _write(failed, Fitted({}, _NOT_CHECKED), context)
+        report = context.store.folder(failed) / "report.html"
+        told = f"{error.hint} (the attempt is kept as rejected: {report})"
+        raise type(error)(error.message, hint=told) from error
+    reasons = (*fitted.problems, *filter(None, [fitted.held_out.why_rejected]))
+    artifact = _record(procedure, context, reasons, fitted.advice or procedure.advice)
+    artifact = artifact.model_copy(
+        update={
+            "figures": {k: float(v) for k, v in fitted.figures.items()},
+            "uncertainty": {k: float(v) for k, v in fitted.uncertainty.items()},
+            "held_out": fitted.held_out,
+            "payload": fitted.payload,
+            "notes": (*fitted.notes, *(["taken up after an interruption"] if resumed else [])),
+        }
+    )
+    _write(artifact, fitted, context)
+    partial.clear()
+    if artifact.status == "accepted":
+        context.store.use(artifact)
+    return context.store.load(artifact.id)
+
+
+def _measured_and_fitted(procedure: Procedure, context: Context, partial: Partial) -> Fitted:
+    """Walk the steps, keep each, and fit; leave the rig safe whatever happens."""
     data: dict[str, Mapping[str, Any]] = {}
     try:
+        if procedure.scene is not None:
+            context.operator.provide(procedure.scene)
         steps = list(procedure.steps(context))
         known = partial.steps()
         for place, step in enumerate(steps):
@@ -190,14 +254,19 @@ def run(procedure: Procedure, context: Context) -> Artifact:
                 data[step.name] = partial.get(step.name)
             else:
                 context.interrupt.check()
+                context.progress(step.label, place, len(steps))
                 data[step.name] = dict(step.measure())
                 partial.put(step.name, data[step.name])
             context.progress(step.label, place + 1, len(steps))
-        fitted = procedure.fit(context, data)
+        context.progress("fitting", len(steps), len(steps))
+        return procedure.fit(context, data)
+    except LinAlgError as error:
+        raise StateError(
+            f"the pictures of {procedure.name} do not determine a result ({error})",
+            hint=f"is this the right scene? {procedure.advice}",
+        ) from error
     finally:
         _leave_safe(context.rig)
-    artifact = _record(procedure, context, fitted, resumed)
-    return _keep(artifact, fitted, context, partial)
 
 
 def present(rig: Rig) -> Present:
@@ -212,40 +281,36 @@ def present(rig: Rig) -> Present:
     )
 
 
-def _record(procedure: Procedure, context: Context, fitted: Fitted, resumed: bool) -> Artifact:
-    rig, reasons = context.rig, [*fitted.problems]
-    if fitted.held_out.why_rejected:
-        reasons.append(fitted.held_out.why_rejected)
-    now = present(rig)
-    notes = [*fitted.notes, *(["taken up after an interruption"] if resumed else [])]
+def _record(
+    procedure: Procedure, context: Context, reasons: Sequence[str], advice: str
+) -> Artifact:
+    """Return the stamped record of a run, accepted when there are no reasons against it."""
+    rig = context.rig
+    now, roles = present(rig), procedure.roles(rig)
+    inputs = {
+        **{name: context.optional(name) for name in procedure.uses},
+        **{name: context.input(name) for name in procedure.needs},
+    }
     return Artifact(
         id=new_id(_now(rig)),
         procedure=procedure.name,
         status="rejected" if reasons else "accepted",
         reason="; ".join(reasons),
+        advice=advice if reasons else "",
         made_at=now.now,
         config_hash=now.config_hash,
-        serials={role: s for role, s in now.serials.items() if role in procedure.devices},
+        serials={role: s for role, s in now.serials.items() if role in roles},
         software=__version__,
-        inputs={name: context.input(name).id for name in procedure.needs},
-        figures={k: float(v) for k, v in fitted.figures.items()},
-        uncertainty={k: float(v) for k, v in fitted.uncertainty.items()},
-        held_out=fitted.held_out,
-        mirror_c=now.mirror_c if "mirror" in procedure.devices else None,
-        payload=fitted.payload,
-        notes=tuple(notes),
+        inputs={name: found.id for name, found in inputs.items() if found is not None},
+        mirror_c=now.mirror_c if "mirror" in roles else None,
     )
 
 
-def _keep(artifact: Artifact, fitted: Fitted, context: Context, partial: Any) -> Artifact:
+def _write(artifact: Artifact, fitted: Fitted, context: Context) -> None:
     from calibration.report import render
 
     texts = {**fitted.texts, "report.html": render(artifact, fitted.pictures)}
     context.store.save(artifact, fitted.arrays, texts)
-    partial.clear()
-    if artifact.status == "accepted":
-        context.store.use(artifact)
-    return context.store.load(artifact.id)
 
 
 def _leave_safe(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""Where the side camera's pixels lie in the privacy picture, by a ChArUco board.
+"""Where the side camera's pixels lie in the privacy picture: by a board, or by any scene.
 
 Both cameras look at a plane, so a homography does most; radial distortion of either lens
 does the rest. The mirror is at rest meanwhile. The shape it will carry later shifts the
@@ -13,20 +13,22 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from calibration import stacks
 from calibration.artifact import HeldOut
+from calibration.board import Board
+from calibration.natural import natural_pairs
 from calibration.operator import SceneRequest
+from calibration.plane_map import PlaneMap, centroid_shift_px, fit_plane_map, rms
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
+from calibration.registration_figures import pictures
+from calibration.resting_spot import resting_kernel
 from camera_rig.contracts import Camera, CameraMode, CameraSettings
 from camera_rig.errors import StateError
-from camera_rig.optics import Coefficients, Pupil, Unit
+from camera_rig.optics import Coefficients, Unit
 from camera_rig.rig import Rig
 
 __all__ = ["PlaneMap", "RegistrationProcedure", "centroid_shift_px", "fit_plane_map"]
-
-Points = npt.NDArray[np.float64]
 
 POSES: tuple[tuple[float, float, float], ...] = (
     (0.0, 0.0, 0.0),
@@ -36,67 +38,42 @@ POSES: tuple[tuple[float, float, float], ...] = (
     (-80.0, 50.0, -6.0),
 )
 """Where the board is held: right and down of the middle, mm, and its turn, degrees."""
-DICTIONARY = "DICT_5X5_100"
-LIMIT_PX = 0.5
-"""Of single corners; the map averages some two hundred of them."""
-
-
-class PlaneMap:
-    """Side pixels to privacy pixels: undistort, homography, distort.
-
-    Args:
-        parameters: Eight numbers of the homography on scaled pixels, then the radial
-            distortion of the side and of the privacy lens at the corner (dimensionless).
-        side_size: Width and height of the side picture, px.
-        privacy_size: The same of the privacy picture.
-    """
-
-    def __init__(
-        self, parameters: Points, side_size: tuple[int, int], privacy_size: tuple[int, int]
-    ) -> None:
-        self.parameters = np.asarray(parameters, dtype=np.float64)
-        self.side_size, self.privacy_size = side_size, privacy_size
-
-    def __call__(self, side_px: Points) -> Points:
-        """Return privacy pixels (x, y) of side pixels (…, 2)."""
-        p = self.parameters
-        scaled = _scaled(side_px, self.side_size)
-        plain = scaled / (1.0 + p[8] * np.sum(scaled**2, axis=-1, keepdims=True))
-        moved = _project(np.append(p[:8], 1.0).reshape(3, 3), plain)
-        bent = moved * (1.0 + p[9] * np.sum(moved**2, axis=-1, keepdims=True))
-        return _unscaled(bent, self.privacy_size)
-
-    @property
-    def homography(self) -> Points:
-        """The best 3 x 3 matrix without distortion, side px to privacy px."""
-        import cv2
-
-        width, height = self.side_size
-        x, y = np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 7))
-        grid = np.stack([x.ravel(), y.ravel()], axis=1)
-        matrix, _ = cv2.findHomography(grid, self(grid))
-        return np.asarray(matrix, dtype=np.float64)
+TRIES = 3
+DARK_CODE = 40.0
+"""8-bit code of the brighter parts of a picture below which there is nothing to see."""
+LIMIT_PX = {"board": 0.5, "scene": 0.8}
+"""Of single places; the map averages some hundreds of them."""
+MAX_FIELD_SIGMA_PX = 0.3
+"""Largest uncertainty of the map, RMS over the field, px."""
 
 
 class RegistrationProcedure(Procedure):
     """Side to privacy geometry.
 
     Args:
-        squares: Chessboard squares of the board, across and down.
-        square_mm: Side of a square.
+        board: The board.
+        natural_scene: Use whatever stands before the rig when no board is found.
     """
 
     name: ClassVar[str] = "registration"
     title: ClassVar[str] = "Registration of the two cameras"
     devices: ClassVar[tuple[str, ...]] = ("privacy", "side", "mirror")
+    uses: ClassVar[tuple[str, ...]] = ("psf",)
     scene: ClassVar[SceneRequest | None] = None
+    advice: ClassVar[str] = (
+        "hold the board still, flat and square to the rig, evenly lit, then run it again"
+    )
 
-    def __init__(self, squares: tuple[int, int] = (9, 6), square_mm: float = 60.0) -> None:
-        self.squares, self.square_mm = squares, square_mm
+    def __init__(self, board: Board = Board(), natural_scene: bool = False) -> None:
+        self.board, self.natural_scene = board, natural_scene
 
     def plan(self, rig: Rig) -> Plan:
         """Return what a run would do."""
-        return Plan(40, 2 * len(POSES), 1.0 + 0.3 * len(POSES), self._request(0).instruction)
+        notes = ("without a board: whatever stands there",) if self.natural_scene else ()
+        exposures = 2 * 12 * len(POSES)
+        return Plan(
+            40 + len(POSES), exposures, 1.0 + 0.5 * len(POSES), self._request(0).instruction, notes
+        )
 
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield one step per place of the board."""
@@ -106,56 +83,48 @@ class RegistrationProcedure(Procedure):
             )
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
-        """Fit all corners but every fifth; check on those."""
+        """Fit all places but every fifth; check on those."""
         side = np.concatenate([data[name]["side_px"] for name in sorted(data)])
         privacy = np.concatenate([data[name]["privacy_px"] for name in sorted(data)])
-        first = data[sorted(data)[0]]
-        sizes = tuple(map(int, first["side_size"])), tuple(map(int, first["privacy_size"]))
-        held = np.arange(len(side)) % 5 == 2
-        mapped = fit_plane_map(
-            side[~held], privacy[~held], (sizes[0][0], sizes[0][1]), (sizes[1][0], sizes[1][1])
+        first = data["pose-0"]
+        side_size, privacy_size = (
+            (int(w), int(h)) for w, h in (first["side_size"], first["privacy_size"])
         )
+        way = "board" if bool(first["board"]) else "scene"
+        held = np.arange(len(side)) % 5 == 2
+        mapped = fit_plane_map(side[~held], privacy[~held], side_size, privacy_size)
         error = mapped(side) - privacy
-        scaled = _unscaled(_scaled(side, mapped.side_size), mapped.privacy_size)
-        after = _rms(error[held])
+        sigma_px = rms(mapped.sigma_px(mapped.grid(13, 9)))
+        figures = {
+            "place_error_px": rms(error[held]),
+            "places": float(len(side)),
+            "field_sigma_px": sigma_px,
+            **_geometry(mapped),
+        }
+        problems = []
+        if sigma_px > MAX_FIELD_SIGMA_PX:
+            problems.append(f"the map is uncertain by {sigma_px:.2f} px RMS over the field")
         homography = mapped.homography
-        axis = mapped(np.array([[(sizes[0][0] - 1) / 2, (sizes[0][1] - 1) / 2]]))[0]
-        shift = self._shift(context)
         return Fitted(
-            figures={
-                "corner_error_px": after,
-                "corners": float(len(side)),
-                "shift_of_middle_x_px": float(axis[0] - (sizes[1][0] - 1) / 2),
-                "shift_of_middle_y_px": float(axis[1] - (sizes[1][1] - 1) / 2),
-                "rotation_deg": float(np.degrees(np.arctan2(homography[1, 0], homography[0, 0]))),
-                "magnification": float(np.sqrt(abs(np.linalg.det(homography[:2, :2])))),
-                "side_distortion": float(mapped.parameters[8]),
-                "privacy_distortion": float(mapped.parameters[9]),
-            },
+            figures=figures,
             held_out=HeldOut(
-                metric="corner error on corners not fitted, px RMS",
-                before=_rms((scaled - privacy)[held]),
-                after=after,
-                limit=LIMIT_PX,
+                metric=f"error of places of the {way} not fitted, px RMS",
+                before=rms((mapped.stretched(side) - privacy)[held]),
+                after=rms(error[held]),
+                limit=LIMIT_PX[way],
             ),
             payload={
                 "parameters": mapped.parameters.tolist(),
-                "side_size": list(sizes[0]),
-                "privacy_size": list(sizes[1]),
-                "shift_of_shown_shape_px": shift,
+                "side_size": list(side_size),
+                "privacy_size": list(privacy_size),
+                "by": way,
+                "shift_of_shown_shape_px": self._shift(context),
             },
             arrays={"side_px": side, "privacy_px": privacy, "error_px": error},
-            texts={
-                "registration.json": json.dumps({"homography": homography.tolist()}) + "\n",
-            },
-            pictures=[
-                (
-                    "Error map",
-                    "What is left at each corner, privacy pixels; arrows 100 times enlarged.",
-                    partial(_error_map, privacy, error, held),
-                )
-            ],
-            notes=("the picture moves with the mirror's shape: see shift_of_shown_shape_px",),
+            texts={"registration.json": json.dumps({"homography": homography.tolist()}) + "\n"},
+            pictures=pictures(mapped, privacy, error, held),
+            problems=tuple(problems),
+            notes=_notes(way, bool(first["by_chief_ray"])),
         )
 
     def _request(self, place: int) -> SceneRequest:
@@ -163,12 +132,11 @@ class RegistrationProcedure(Procedure):
         where = "in the middle" if not place else f"{x:+.0f} mm across, {y:+.0f} mm down"
         return SceneRequest(
             "charuco",
-            f"Hold the {self.squares[0]}x{self.squares[1]} ChArUco board ({DICTIONARY}, squares of "
-            f"{self.square_mm:g} mm) at the subject's place, {where}, turned by about "
+            f"Hold the {self.board.words} at the subject's place, {where}, turned by about "
             f"{turn:+.0f} degrees, square to the rig (place {place + 1} of {len(POSES)}).",
             settings=(
-                ("squares", self.squares),
-                ("square_mm", self.square_mm),
+                ("squares", self.board.squares),
+                ("square_mm", self.board.square_mm),
                 ("centre_mm", (x, y, 0.0)),
                 ("rotation_deg", (0.0, 0.0, turn)),
             ),
@@ -176,46 +144,32 @@ class RegistrationProcedure(Procedure):
 
     def _pose(self, context: Context, place: int) -> dict[str, Any]:
         rig = context.rig
+        if place and not bool(context.store.partial(self.name).get("pose-0")["board"]):
+            # A scene is one place; there is nothing to hold anywhere else.
+            return {"side_px": np.zeros((0, 2)), "privacy_px": np.zeros((0, 2))}
         if place == 0:
             stacks.settle(rig.mirror)
-        rig.mirror.apply(
-            stacks.to_volts(rig.mirror, np.zeros(rig.mirror.actuators)), reason="registration: rest"
-        )
-        context.operator.provide(self._request(place))
-        pictures = {"side": _photograph(rig.side), "privacy": _photograph(rig.privacy)}
-        sizes = {role: (p.shape[1], p.shape[0]) for role, p in pictures.items()}
-        found = {role: self._corners(picture, role) for role, picture in pictures.items()}
-        found["privacy"] = _completed(found["side"], found["privacy"], pictures["privacy"])
-        both = np.intersect1d(found["side"][0], found["privacy"][0])
-        if both.size < 8:
-            raise StateError(
-                f"only {both.size} corners of the board were seen by both cameras",
-                hint="hold the board nearer to the middle, flat and evenly lit",
-            )
-        kept = {
-            f"{role}_px": points[np.searchsorted(ids, both)]
-            for role, (ids, points) in found.items()
-        }
-        return {**kept, **{f"{role}_size": np.array(size) for role, size in sizes.items()}}
-
-    def _corners(self, picture: Any, role: str) -> tuple[npt.NDArray[np.int64], Points]:
-        import cv2
-
-        dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
-        board = cv2.aruco.CharucoBoard(
-            self.squares, self.square_mm, 0.75 * self.square_mm, dictionary
-        )
-        corners, ids, _, _ = cv2.aruco.CharucoDetector(board).detectBoard(picture)
-        if ids is None or len(ids) < 6:
-            count = 0 if ids is None else len(ids)
-            raise StateError(
-                f"the {role} camera sees {count} corners of the ChArUco board",
-                hint="put the board before the rig, all of it in both pictures, lit evenly; "
-                f"it must be {self.squares[0]}x{self.squares[1]}, {DICTIONARY}",
-            )
-        order = np.argsort(ids.ravel())
-        points = corners.reshape(-1, 2)[order].astype(np.float64)
-        return ids.ravel()[order].astype(np.int64), _refined(picture, points)
+        rest = stacks.to_volts(rig.mirror, np.zeros(rig.mirror.actuators))
+        rig.mirror.apply(rest, reason="registration: rest")
+        kernel = resting_kernel(context)
+        request = self._request(place)
+        context.operator.provide(request)
+        for attempt in range(1, TRIES + 1):
+            shots = {"side": _photograph(rig.side), "privacy": _photograph(rig.privacy)}
+            try:
+                side_px, privacy_px = self.board.pairs(shots["side"], shots["privacy"], kernel)
+                by_board = True
+                break
+            except StateError as error:
+                if self.natural_scene and place == 0:
+                    side_px, privacy_px = natural_pairs(shots["side"], shots["privacy"], kernel)
+                    by_board = False
+                    break
+                if attempt == TRIES or not context.operator.mend(request, error.message):
+                    raise
+        sizes = {f"{r}_size": np.array((p.shape[1], p.shape[0])) for r, p in shots.items()}
+        how = {"board": by_board, "by_chief_ray": kernel is not None}
+        return {"side_px": side_px, "privacy_px": privacy_px, **how, **sizes}
 
     def _shift(self, context: Context) -> list[float] | None:
         shown = context.store.active("realise")
@@ -228,78 +182,38 @@ class RegistrationProcedure(Procedure):
         return list(centroid_shift_px(shape, pupil_of(context)))
 
 
-def fit_plane_map(
-    side: Points, privacy: Points, side_size: tuple[int, int], privacy_size: tuple[int, int]
-) -> PlaneMap:
-    """Return the map that carries side corners to privacy corners (px), by least squares."""
-    import cv2
-    from scipy.optimize import least_squares
-
-    matrix, _ = cv2.findHomography(_scaled(side, side_size), _scaled(privacy, privacy_size))
-    start = np.append((matrix / matrix[2, 2]).ravel()[:8], [0.0, 0.0])
-
-    def gap(p: Points) -> Points:
-        error = PlaneMap(p, side_size, privacy_size)(side) - privacy
-        # A slight pull to no distortion: the two lenses' cannot be told apart well.
-        return np.append(error.ravel(), 10.0 * p[8:])
-
-    found = least_squares(gap, start, loss="soft_l1", f_scale=0.5)
-    return PlaneMap(found.x, side_size, privacy_size)
+def _geometry(mapped: PlaneMap) -> dict[str, float]:
+    """Return the map as a person thinks of it."""
+    side, privacy = np.array(mapped.side_size), np.array(mapped.privacy_size)
+    middle = mapped((side[None] - 1) / 2)[0] - (privacy - 1) / 2
+    matrix = mapped.homography
+    return {
+        "shift_of_middle_x_px": float(middle[0]),
+        "shift_of_middle_y_px": float(middle[1]),
+        "rotation_deg": float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))),
+        "magnification": float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))),
+        "side_distortion": float(mapped.parameters[8]),
+        "privacy_distortion": float(mapped.parameters[9]),
+    }
 
 
-def centroid_shift_px(shape: Coefficients, pupil: Pupil) -> tuple[float, float]:
-    """Return how far a wavefront moves the centre of light: (right, down) px.
-
-    The centre of a PSF lies where the mean slope points: tilts move it, coma does too.
-    Shape in the pupil as the upright picture shows it, y up.
-    """
-    from camera_rig.optics import zernike
-
-    um = shape.to(unit=Unit.UM_RMS)
-    listed = um.modes
-    if not listed:
-        return 0.0, 0.0
-    # The mean slope over the disc is a rim integral: mean of 2 W cos(theta), 2 W sin(theta).
-    theta = 2.0 * np.pi * np.arange(256) / 256
-    rim = um.array(listed) @ zernike.basis(listed, np.ones(256), theta)
-    slope = 2.0 * np.mean(rim * np.cos(theta)), 2.0 * np.mean(rim * np.sin(theta))
-    gain = pupil.pixels_per_slope_um
-    return float(gain * slope[0]), float(-gain * slope[1])
-
-
-def _refined(picture: Any, points: Points) -> Points:
-    """Return corners to a fraction of a pixel: a window as wide as a third of a square."""
-    import cv2
-
-    gaps = np.linalg.norm(points[:, None] - points[None], axis=2)
-    np.fill_diagonal(gaps, np.inf)
-    half = int(np.clip(0.16 * np.median(gaps.min(axis=0)), 4, 15))
-    work = points.reshape(-1, 1, 2).astype(np.float32)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 1e-4)
-    cv2.cornerSubPix(picture, work, (half, half), (-1, -1), stop)
-    return work.reshape(-1, 2).astype(np.float64)
-
-
-def _completed(
-    side: tuple[npt.NDArray[np.int64], Points],
-    privacy: tuple[npt.NDArray[np.int64], Points],
-    picture: Any,
-) -> tuple[npt.NDArray[np.int64], Points]:
-    """Find the corners whose markers were too blurred to read: the side view says where."""
-    import cv2
-
-    both = np.intersect1d(side[0], privacy[0])
-    if both.size < 6:
-        return privacy
-    here = side[1][np.searchsorted(side[0], both)]
-    there = privacy[1][np.searchsorted(privacy[0], both)]
-    matrix, _ = cv2.findHomography(here, there, cv2.RANSAC, 2.0)
-    guess = _project(np.asarray(matrix), side[1])
-    height, width = picture.shape
-    inside = np.all((guess > 16) & (guess < np.array([width - 17, height - 17])), axis=1)
-    refined = _refined(picture, guess[inside])
-    kept = np.linalg.norm(refined - guess[inside], axis=1) < 4.0
-    return side[0][inside][kept], refined[kept]
+def _notes(way: str, by_chief_ray: bool) -> tuple[str, ...]:
+    notes = []
+    if way == "scene":
+        notes.append(
+            "no board was found: registered by the scene; right for things as far away as it was"
+        )
+    if by_chief_ray:
+        notes.append(
+            "what the PSF at rest does to the places of things is taken off: this is the map "
+            "of the chief ray, and the mirror's shape comes on top (shift_of_shown_shape_px)"
+        )
+    else:
+        notes.append(
+            "no PSF calibration was in use: a lopsided PSF at rest moves the whole map by a "
+            "pixel or so; run `rig calibrate run psf` first, then this again"
+        )
+    return tuple(notes)
 
 
 def _photograph(camera: Camera) -> Any:
@@ -319,6 +233,13 @@ def _photograph(camera: Camera) -> Any:
         factor = 0.3 if bright > 245 else (190.0 / max(bright, 10.0)) ** 2.2
         low, high = able.exposure_s or (1e-4, 1.0)
         exposure_s = float(np.clip(exposure_s * factor, low, high))
+    if bright < DARK_CODE:
+        raise StateError(
+            f"the {camera.name} camera sees no light: its picture is dark even at "
+            f"{exposure_s:.3g} s",
+            hint="switch on the room light, take the cap off, and see that nothing stands "
+            "before the lens",
+        )
     total = np.mean([_grey(camera.snap().pixels) for _ in range(4)], axis=0)
     return cv2.convertScaleAbs(total)
 
@@ -330,43 +251,3 @@ def _grey(pixels: Any) -> Any:
         return np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, dtype=np.uint8)
     eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
     return cv2.cvtColor(np.ascontiguousarray(eight), cv2.COLOR_RGB2GRAY)
-
-
-def _scaled(points: Points, size: tuple[int, int]) -> Points:
-    middle = (np.array(size, dtype=float) - 1.0) / 2.0
-    return np.asarray((points - middle) / (np.hypot(*size) / 2.0))
-
-
-def _unscaled(points: Points, size: tuple[int, int]) -> Points:
-    middle = (np.array(size, dtype=float) - 1.0) / 2.0
-    return np.asarray(points * (np.hypot(*size) / 2.0) + middle)
-
-
-def _project(matrix: Points, points: Points) -> Points:
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(moved[..., :2] / moved[..., 2:])
-
-
-def _rms(error: Points) -> float:
-    return float(np.sqrt(np.mean(np.sum(error**2, axis=1))))
-
-
-def _error_map(points: Points, error: Points, held: Any, figure: Any) -> None:
-    axes = figure.add_subplot()
-    for chosen, colour, label in ((~held, "#3b6ea5", "fitted"), (held, "#d98c1f", "held out")):
-        axes.quiver(
-            points[chosen, 0],
-            points[chosen, 1],
-            100 * error[chosen, 0],
-            100 * error[chosen, 1],
-            angles="xy",
-            scale_units="xy",
-            scale=1.0,
-            width=0.003,
-            color=colour,
-            label=label,
-        )
-    axes.invert_yaxis()
-    axes.set_aspect("equal")
-    axes.set(xlabel="x, px", ylabel="y, px")
-    axes.legend()

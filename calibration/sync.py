@@ -1,221 +1,186 @@
-"""Offset and drift of the two cameras' clocks, from a light that both see switched.
+"""Offset and drift of the two cameras' clocks, from moments that both of them see.
 
-The light is switched at random moments in short bursts spread over some minutes. A frame
-during which it switches is partly lit; how far tells when it happened, to a fraction of a
-millisecond. The same switch in the other camera's stamps gives the difference of the
-clocks; many switches over a long time give the drift.
+By light where the rig has a lamp: it is switched at random moments in short bursts spread
+over some minutes (:mod:`calibration.lamp_sync`). By motion where it has none: something is
+waved before the rig, and the mirror claps (:mod:`calibration.motion_sync`). Either way the
+same moment in both cameras' stamps gives the difference of the clocks; many moments over a
+long time give the drift.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from calibration import lamp_sync, motion_sync, stacks
 from calibration.artifact import HeldOut
-from calibration.operator import SceneRequest
+from calibration.motion import Delay
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from camera_rig.contracts import Camera, CameraMode, CameraSettings, Frame
-from camera_rig.errors import StateError
 from camera_rig.recording.clockmodel import ClockModel
 from camera_rig.rig import Rig
 
-__all__ = ["SyncProcedure", "edge_times_ns", "fit_clock"]
+__all__ = ["SyncBy", "SyncProcedure", "fit_clock"]
 
 Vector = npt.NDArray[np.float64]
 
-LAMP_LIT = SceneRequest(
-    "lamp",
-    "Hold a white sheet before the rig so that the rig's own lamp lights it, and darken the "
-    "room, then go on.",
-)
-EXPOSURE_S = 1 / 34
-"""Nearly the whole frame period, so that no switch falls between two exposures."""
-REFERENCE_READOUT_S = 0.014
+LEAST_MOMENTS = {"light": 20, "motion": 12}
+MAX_DRIFT_SIGMA_PPM = 5.0
+LIMIT_MS = {"light": 5.0, "motion": 3.0}
+
+
+class SyncBy(StrEnum):
+    """What both cameras look at."""
+
+    AUTO = "auto"
+    """The lamp if the rig has one, else motion."""
+    LIGHT = "light"
+    """The rig's own lamp, switched at random."""
+    MOTION = "motion"
+    """Something waved before the rig, and the mirror's clap."""
 
 
 class SyncProcedure(Procedure):
     """Clock offset, drift and jitter of side against privacy.
 
+    Not offered: going on with a run that another process began. Its stamps are from
+    other starts of the cameras.
+
     Args:
+        by: What both cameras look at.
         bursts: Number of bursts.
-        burst_s: Length of one, s.
+        burst_s: Length of one, s; half of it by motion.
         span_s: Time from the first to the last, s.
     """
 
     name: ClassVar[str] = "sync"
     title: ClassVar[str] = "Clocks of the two cameras"
-    devices: ClassVar[tuple[str, ...]] = ("privacy", "side", "light")
-    scene: ClassVar[SceneRequest | None] = LAMP_LIT
+    devices: ClassVar[tuple[str, ...]] = ("privacy", "side")
+    resumable: ClassVar[bool] = False
 
-    def __init__(self, bursts: int = 8, burst_s: float = 6.0, span_s: float = 600.0) -> None:
-        self.bursts, self.burst_s, self.span_s = bursts, burst_s, span_s
+    def __init__(
+        self,
+        by: SyncBy = SyncBy.AUTO,
+        bursts: int = 8,
+        burst_s: float = 6.0,
+        span_s: float = 600.0,
+    ) -> None:
+        self.by, self.bursts, self.burst_s, self.span_s = by, bursts, burst_s, span_s
+
+    def roles(self, rig: Rig) -> tuple[str, ...]:
+        """Return the cameras, and the lamp or the mirror."""
+        return (*self.devices, "light" if self.way(rig) is SyncBy.LIGHT else "mirror")
+
+    def way(self, rig: Rig) -> SyncBy:
+        """Return light or motion: what :attr:`by` means on this rig."""
+        if self.by is not SyncBy.AUTO:
+            return self.by
+        return SyncBy.LIGHT if rig.has("light") else SyncBy.MOTION
 
     def plan(self, rig: Rig) -> Plan:
         """Return what a run would do."""
-        frames = int(self.bursts * self.burst_s * 60)
-        return Plan(0, frames, self.span_s / 60.0 + 0.5, LAMP_LIT.instruction)
+        minutes = self.span_s / 60.0 + 0.5
+        if self.way(rig) is SyncBy.LIGHT:
+            frames = int(self.bursts * self.burst_s * 60)
+            return Plan(0, frames, minutes, lamp_sync.LAMP_LIT.instruction)
+        flips = 4 * motion_sync.CLAPS
+        frames = int(self.bursts * self.burst_s / 2 * 60 + flips * 9)
+        scene = f"{motion_sync.STILL.instruction} Later: {motion_sync.MOVING.instruction}"
+        note = "the rig has no lamp: clocks are compared by motion and the mirror's clap"
+        return Plan(40 + flips, frames, minutes + 1.0, scene, (note,))
 
     def steps(self, context: Context) -> Iterator[Step]:
-        """Yield the bursts; the pause comes before each but the first."""
-        for burst in range(self.bursts):
+        """Yield the bursts, the pause before each but the first; by motion, claps around."""
+        motion = self.way(context.rig) is SyncBy.MOTION
+        if motion:
+            yield Step("clap-0", "mirror clap before", partial(self._clap, context, 0))
+        for number in range(self.bursts):
             yield Step(
-                f"burst-{burst:02d}", f"burst {burst + 1}", partial(self._burst, context, burst)
+                f"burst-{number:02d}",
+                f"burst {number + 1} by {'motion' if motion else 'light'}",
+                partial(self._burst, context, number),
             )
+        if motion:
+            yield Step("clap-1", "mirror clap after", partial(self._clap, context, 1))
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
-        """Match switches between the cameras and fit a line to the difference of stamps."""
-        privacy_ns, side_ns = _matched(data)
+        """Fit a line to the difference of stamps of the same moments; check on a quarter."""
+        way = self.way(context.rig)
+        bursts = {name: part for name, part in data.items() if name.startswith("burst")}
+        more: dict[str, float] = {}
+        sigma: dict[str, float] = {}
+        if way is SyncBy.LIGHT:
+            privacy_ns, side_ns = lamp_sync.matched(bursts)
+        else:
+            privacy_ns, side_ns, delays = motion_sync.matched(bursts)
+            more, sigma = _of_motion(delays, [data["clap-0"], data["clap-1"]])
         held = np.arange(len(privacy_ns)) % 4 == 1
         model = fit_clock(privacy_ns[~held], side_ns[~held])
         gap_ms = (side_ns - privacy_ns) * 1e-6
-        left_ms = np.array(
-            [
-                (model.corrected_ns("side", int(s)) - int(p)) * 1e-6
-                for p, s in zip(privacy_ns, side_ns, strict=True)
-            ]
-        )
+        left_ms = _left_ms(model, privacy_ns, side_ns)
         figures = {
             "offset_ms": model.offset_ns * 1e-6,
             "drift_ppm": model.drift_ppm,
             "jitter_ms": model.jitter_ns * 1e-6,
-            "switches": float(len(privacy_ns)),
+            "residual_ms": float(np.sqrt(np.mean(left_ms**2))),
+            "moments": float(len(privacy_ns)),
             "span_s": float(np.ptp(privacy_ns)) * 1e-9,
+            **more,
         }
-        problems = []
-        if len(privacy_ns) < 20:
-            problems.append(f"only {len(privacy_ns)} switches were seen by both cameras")
-        if model.drift_uncertainty_ppm > 5.0:
-            problems.append(f"the drift is known to {model.drift_uncertainty_ppm:.1f} ppm only")
         return Fitted(
             figures=figures,
             uncertainty={
                 "offset_ms": model.offset_uncertainty_ns * 1e-6,
                 "drift_ppm": model.drift_uncertainty_ppm,
+                **sigma,
             },
             held_out=HeldOut(
-                metric="difference of stamps at switches not fitted, ms RMS",
+                metric="difference of stamps at moments not fitted, ms RMS",
                 before=float(np.sqrt(np.mean(gap_ms[held] ** 2))),
                 after=float(np.sqrt(np.mean(left_ms[held] ** 2))),
-                limit=5.0,
+                limit=LIMIT_MS[way],
             ),
-            payload={"clock": model.model_dump()},
+            payload={"clock": model.model_dump(), "by": str(way)},
             arrays={"privacy_ns": privacy_ns, "side_ns": side_ns},
             texts={"clock.json": model.model_dump_json() + "\n"},
             pictures=[
                 (
-                    "Stamps of the same switch",
-                    "Side minus privacy, and what is left after the model.",
+                    "Stamps of the same moment",
+                    "Above: side minus privacy. Below: what is left after the model.",
                     partial(_draw, privacy_ns, gap_ms, left_ms),
                 )
             ],
-            problems=tuple(problems),
+            problems=tuple(_problems(way, model, len(privacy_ns))),
+            notes=_notes(way, model, figures["span_s"]),
         )
 
-    def _burst(self, context: Context, burst: int) -> dict[str, Any]:
-        rig = context.rig
-        if burst:
-            rig.clock.sleep(max(0.0, self.span_s / (self.bursts - 1) - self.burst_s))
-        cameras: dict[str, Camera] = {"privacy": rig.privacy, "side": rig.side}
-        # Seeded by the burst, so that a resumed run does what the first would have done.
-        rng = np.random.default_rng([burst, 7])
-        for camera in cameras.values():
-            camera.configure(
-                CameraSettings(exposure_s=self._exposure_s(camera), mode=CameraMode.LIVE)
-            )
-        rows: dict[str, list[tuple[int, float, float]]] = {role: [] for role in cameras}
-        try:
-            for camera in cameras.values():
-                camera.start()
-            self._switch_and_read(context, cameras, rows, rng)
-        finally:
-            for camera in cameras.values():
-                camera.stop()
-            rig.light.shutter(False)
-        kept: dict[str, Any] = {}
-        for role, found in rows.items():
-            table = np.array(found)
-            kept[f"{role}_ns"] = np.array([row[0] for row in found], dtype=np.int64)
-            kept[f"{role}_level"], kept[f"{role}_exposure_s"] = table[:, 1], table[:, 2]
-        return kept
+    def _burst(self, context: Context, number: int) -> dict[str, Any]:
+        motion = self.way(context.rig) is SyncBy.MOTION
+        context.operator.provide(motion_sync.MOVING if motion else lamp_sync.LAMP_LIT)
+        if number:
+            self._pause(context)
+        if motion:
+            return motion_sync.burst(context, self.burst_s / 2.0)
+        return lamp_sync.burst(context, number, self.burst_s)
 
-    def _switch_and_read(
-        self,
-        context: Context,
-        cameras: Mapping[str, Camera],
-        rows: dict[str, list[tuple[int, float, float]]],
-        rng: np.random.Generator,
-    ) -> None:
-        rig, lit = context.rig, True
-        rig.light.shutter(True)
-        level = _lamp_level(context, cameras)
-        end_ns = rig.clock.now_ns() + round(self.burst_s * 1e9)
-        next_ns = rig.clock.now_ns() + round(0.3e9)
-        while rig.clock.now_ns() < end_ns:
-            if rig.clock.now_ns() >= next_ns:
-                # Not in step with either camera: wait a random part of a period first.
-                rig.clock.sleep(float(rng.uniform(0.0, 0.034)))
-                lit = not lit
-                rig.light.set(level if lit else 0.0)
-                next_ns = rig.clock.now_ns() + round(rng.uniform(0.13e9, 0.3e9))
-            behind = min(cameras, key=lambda role: rows[role][-1][0] if rows[role] else 0)
-            frame = cameras[behind].next_frame(timeout_s=2.0)
-            rows[behind].append((frame.captured_ns, _level(frame), frame.exposure_s))
+    def _pause(self, context: Context) -> None:
+        left_s = self.span_s / (self.bursts - 1) - self.burst_s
+        while left_s > 0:
+            # Nothing is under way: a stop need not wait for the next burst.
+            context.interrupt.check()
+            context.rig.clock.sleep(min(left_s, 1.0))
+            left_s -= 1.0
 
-    def _exposure_s(self, camera: Camera) -> float:
-        able = camera.capabilities.exposure_s
-        return EXPOSURE_S if able is None else float(np.clip(EXPOSURE_S, *able))
-
-
-def _lamp_level(context: Context, cameras: Mapping[str, Camera]) -> float:
-    """Return a lamp level at which neither camera's picture of the sheet is burnt."""
-    level = 1.0
-    for _ in range(6):
-        context.rig.light.set(level)
-        brightest = 0.0
-        for camera in cameras.values():
-            frames = [camera.next_frame(timeout_s=2.0) for _ in range(5)]
-            brightest = max(brightest, _level(frames[-1], 99.0))
-        if brightest <= 0.8:
-            return level
-        level *= 0.4
-    raise StateError(
-        "the sheet is too bright for the cameras even with the lamp almost off",
-        hint="darken the room, or move the lamp away",
-    )
-
-
-def edge_times_ns(stamps_ns: Vector, levels: Vector, exposure_s: float) -> Vector:
-    """Return when a light switched, in a camera's stamps (ns, signed: minus for off).
-
-    Args:
-        stamps_ns: Middle of each exposure, ns.
-        levels: Mean linear light of each frame.
-        exposure_s: Exposure time, s.
-    """
-    dark, lit = np.percentile(levels, [5, 95])
-    if not lit > 1.3 * dark + 1e-9:
-        return np.zeros(0)
-    share = (levels - dark) / (lit - dark)
-    found: list[float] = []
-    for k in range(1, len(share) - 1):
-        before, here, after = share[k - 1], share[k], share[k + 1]
-        if abs(before - after) < 0.8 or not 0.06 < here < 0.94:
-            continue
-        passed = here if after > before else 1.0 - here
-        # A frame sees the light through a trapezoid: exposure folded with readout.
-        late_s = _quantile(passed, exposure_s, REFERENCE_READOUT_S)
-        at = float(stamps_ns[k]) - 1e9 * late_s
-        signed = at if after > before else -at
-        # One switch may fall into two frames: the mean of both is better than either.
-        if found and abs(found[-1] - signed) < 0.05e9:
-            signed = (found.pop() + signed) / 2.0
-        found.append(signed)
-    return np.array(found)
+    def _clap(self, context: Context, number: int) -> dict[str, Any]:
+        context.operator.provide(motion_sync.STILL)
+        if number == 0:
+            stacks.settle(context.rig.mirror)
+        return motion_sync.clap(context, number)
 
 
 def fit_clock(privacy_ns: Vector, side_ns: Vector) -> ClockModel:
@@ -243,53 +208,62 @@ def fit_clock(privacy_ns: Vector, side_ns: Vector) -> ClockModel:
     )
 
 
-def _matched(data: Mapping[str, Mapping[str, Any]]) -> tuple[Vector, Vector]:
-    """Return stamps (privacy, side) of the switches that both cameras saw."""
-    privacy: list[float] = []
-    side: list[float] = []
-    for name in sorted(data):
-        part = data[name]
-        edges = {
-            role: edge_times_ns(
-                part[f"{role}_ns"], part[f"{role}_level"], float(part[f"{role}_exposure_s"][0])
-            )
-            for role in ("privacy", "side")
-        }
-        if not all(len(e) for e in edges.values()):
-            raise StateError(
-                "a camera does not see the light switch",
-                hint="point the lamp at the sheet, darken the room, take the caps off",
-            )
-        for at in edges["privacy"]:
-            same = edges["side"][np.sign(edges["side"]) == np.sign(at)]
-            if same.size == 0:
-                continue
-            near = same[np.argmin(np.abs(same - at))]
-            # Switches of one kind are at least a quarter of a second apart.
-            if abs(near - at) < 0.12e9:
-                privacy.append(abs(at))
-                side.append(abs(near))
-    return np.array(privacy), np.array(side)
+def _left_ms(model: ClockModel, privacy_ns: Vector, side_ns: Vector) -> Vector:
+    pairs = zip(privacy_ns, side_ns, strict=True)
+    return np.array([(model.corrected_ns("side", int(s)) - int(p)) * 1e-6 for p, s in pairs])
 
 
-def _quantile(share: float, exposure_s: float, readout_s: float) -> float:
-    """Return how long before the frame's middle a switch lies that lights ``share`` of it, s."""
-    long_s, short_s = max(exposure_s, readout_s), min(exposure_s, readout_s)
-    half = (long_s + short_s) / 2.0
-    time = np.linspace(-half, half, 401)
-    height = np.clip((half - np.abs(time)) / max(short_s, 1e-6), 0.0, 1.0)
-    whole = np.concatenate([[0.0], np.cumsum((height[1:] + height[:-1]) / 2.0)])
-    return float(np.interp(share, whole / whole[-1], time))
+def _of_motion(
+    delays: list[Delay], claps: list[Mapping[str, Any]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return (figures, their uncertainty) that only this way has."""
+    seen_ms = [motion_sync.clap_ms(part) for part in claps]
+    clap_ms = np.concatenate(seen_ms)
+    readout_ms = np.array([1e3 * d.readout_s for d in delays])
+    figures = {
+        "explained": float(np.mean([d.explained for d in delays])),
+        "rival_misfit": float(min(d.rival for d in delays)),
+        "readout_difference_ms": float(np.median(readout_ms)),
+        "claps": float(clap_ms.size),
+    }
+    sigma = {"readout_difference_ms": float(np.std(readout_ms) / np.sqrt(len(delays)))}
+    if clap_ms.size:
+        figures["privacy_behind_rig_ms"] = float(np.median(clap_ms))
+        spread = float(np.std(clap_ms) / np.sqrt(clap_ms.size))
+        # The glass bends in a millisecond or two, and no camera sees when it began.
+        sigma["privacy_behind_rig_ms"] = float(np.hypot(spread, 1.5))
+    if all(part.size for part in seen_ms):
+        apart_s = 1e-9 * float(claps[1]["privacy_ns"][0] - claps[0]["privacy_ns"][0])
+        change_ms = float(np.median(seen_ms[1]) - np.median(seen_ms[0]))
+        figures["privacy_against_rig_ppm"] = 1e3 * change_ms / apart_s
+        errors = [np.std(part) / np.sqrt(part.size) for part in seen_ms]
+        sigma["privacy_against_rig_ppm"] = 1e3 * float(np.hypot(*errors)) / apart_s
+    return figures, sigma
 
 
-def _level(frame: Frame, percentile: float | None = None) -> float:
-    """Return the mean (or a percentile) of the linear light of a live picture, sRGB curve."""
-    pixels = frame.pixels[::4, ::4]
-    code = pixels.astype(np.float64) / np.iinfo(frame.pixels.dtype).max
-    if frame.linear:
-        return float(code.mean())
-    light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
-    return float(light.mean() if percentile is None else np.percentile(light, percentile))
+def _problems(way: SyncBy, model: ClockModel, moments: int) -> list[str]:
+    problems = []
+    if moments < LEAST_MOMENTS[way]:
+        problems.append(f"only {moments} moments were seen by both cameras")
+    if model.drift_uncertainty_ppm > MAX_DRIFT_SIGMA_PPM:
+        problems.append(f"the drift is known to {model.drift_uncertainty_ppm:.1f} ppm only")
+    return problems
+
+
+def _notes(way: SyncBy, model: ClockModel, span_s: float) -> tuple[str, ...]:
+    hour_ms = 3.6 * model.drift_uncertainty_ppm
+    valid = (
+        f"holds for the stamps of this start of the cameras; known to "
+        f"{model.offset_uncertainty_ns * 1e-6:.2f} ms now, {hour_ms:.1f} ms more per hour away "
+        f"from the {span_s / 60:.0f} min measured"
+    )
+    if way is SyncBy.LIGHT:
+        return (valid,)
+    return (
+        valid,
+        "by motion: the rig has no lamp, or motion was asked for; the clap says how far the "
+        "privacy camera's stamps are behind the commands of the mirror",
+    )
 
 
 def _draw(privacy_ns: Vector, gap_ms: Vector, left_ms: Vector, figure: Any) -> None:

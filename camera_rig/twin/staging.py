@@ -74,6 +74,14 @@ class CharucoOptions(_Options):
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
+class PosterOptions(_Options):
+    """A printed poster without a board's marks, still or waved about."""
+
+    kind: Literal["poster"]
+    seed: int = 0
+    sway_mm: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
 class BlinkOptions(_Options):
     """A round lamp that blinks, or sends a coded sequence when ``chip_s`` is given."""
 
@@ -104,6 +112,7 @@ SceneOptions = Annotated[
     | WedgeOptions
     | PointOptions
     | CharucoOptions
+    | PosterOptions
     | BlinkOptions
     | FolderOptions
     | VideoOptions,
@@ -189,6 +198,12 @@ def _charuco(options: CharucoOptions, bench: Bench, field: SceneField) -> Scene:
     )
 
 
+def _poster(options: PosterOptions, bench: Bench, field: SceneField) -> Scene:
+    from camera_rig.twin.poster import Poster
+
+    return Poster(field=field, seed=options.seed, sway_mm=options.sway_mm)
+
+
 def _blink(options: BlinkOptions, bench: Bench, field: SceneField) -> Scene:
     from camera_rig.twin.lights import CodedSequence, LightScene, SquareWave
     from camera_rig.twin.targets import FlatField
@@ -214,6 +229,7 @@ _BUILDERS: dict[str, Callable[[Any, Bench, SceneField], Scene]] = {
     "wedge": _wedge,
     "point": _point,
     "charuco": _charuco,
+    "poster": _poster,
     "blink": _blink,
     "folder": _folder,
     "video": _video,

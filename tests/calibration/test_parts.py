@@ -8,7 +8,8 @@ import pytest
 from calibration.layout import _Seen, find_layout, harmonic_signs
 from calibration.loop import fit_loop, sweep_levels
 from calibration.registration import PlaneMap, centroid_shift_px, fit_plane_map
-from calibration.sync import edge_times_ns, fit_clock
+from calibration.switches import edge_times_ns
+from calibration.sync import fit_clock
 from camera_rig.bench import Bench
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 from camera_rig.optics import Coefficients, Order, Pupil, compute_psf, modes

@@ -1,0 +1,67 @@
+"""Figures of the registration report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from calibration.plane_map import PlaneMap, Points
+
+__all__ = ["pictures"]
+
+
+def pictures(
+    mapped: PlaneMap, privacy: Points, error: Points, held: Any
+) -> list[tuple[str, str, Callable[[Any], None]]]:
+    """Return (title, caption, drawing) of the error map and the map's own uncertainty."""
+    return [
+        (
+            "Error map",
+            "What is left at each place, in the privacy picture; arrows 100 times enlarged.",
+            partial(_errors, mapped, privacy, error, held),
+        ),
+        (
+            "Uncertainty over the field",
+            "One standard deviation of the map, privacy pixels; best where places were measured.",
+            partial(_sigma, mapped),
+        ),
+    ]
+
+
+def _errors(mapped: PlaneMap, privacy: Points, error: Points, held: Any, figure: Any) -> None:
+    axes = figure.add_subplot()
+    for chosen, colour, label in ((~held, "#3b6ea5", "fitted"), (held, "#d98c1f", "held out")):
+        axes.quiver(
+            privacy[chosen, 0],
+            privacy[chosen, 1],
+            100 * error[chosen, 0],
+            100 * error[chosen, 1],
+            angles="xy",
+            scale_units="xy",
+            scale=1.0,
+            width=0.003,
+            color=colour,
+            label=label,
+        )
+    _frame(mapped, axes)
+    axes.legend(loc="upper right")
+
+
+def _sigma(mapped: PlaneMap, figure: Any) -> None:
+    axes = figure.add_subplot()
+    across, down = 37, 25
+    grid = mapped.grid(across, down)
+    size = np.linalg.norm(mapped.sigma_px(grid), axis=-1).reshape(down, across)
+    place = mapped(grid).reshape(down, across, 2)
+    shown = axes.contourf(place[..., 0], place[..., 1], size, 12, cmap="cividis")
+    figure.colorbar(shown, ax=axes, label="uncertainty, px")
+    _frame(mapped, axes)
+
+
+def _frame(mapped: PlaneMap, axes: Any) -> None:
+    width, height = mapped.privacy_size
+    axes.set(xlim=(0, width), ylim=(height, 0), xlabel="x, px", ylabel="y, px")
+    axes.set_aspect("equal")
