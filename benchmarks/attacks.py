@@ -38,9 +38,9 @@ LEARNED = HeadSetSettings(tuple(range(400)), frames=5, size_px=SIZE_PX)
 SOUGHT = HeadSetSettings(tuple(range(20_000, 20_040)), frames=8, size_px=SIZE_PX)
 SETTINGS = AttackSettings(
     size_px=SIZE_PX,
-    tuned=Effort(steps=120, batch=16, rate=4e-4, judge_every=20),
-    restore=Effort(steps=200, batch=8, rate=1.5e-3, judge_every=25),
-    prior=Effort(steps=200, batch=8, rate=1.5e-3, judge_every=25),
+    tuned=Effort(steps=60, batch=16, rate=4e-4, judge_every=12),
+    restore=Effort(steps=160, batch=8, rate=2e-3, judge_every=20),
+    prior=Effort(steps=160, batch=8, rate=3e-3, judge_every=20),
 )
 
 
@@ -66,6 +66,7 @@ def main() -> None:
         recognisers,
     )
     began = time.process_time()
+    # Figures of every cell are written at once, so a run that is stopped is not lost.
     run(
         ground,
         chosen(given.attack),

@@ -102,12 +102,14 @@ def line_up(own: PrivacyCamera, faces: Tensor) -> tuple[Victim, ...]:
     """
     spec = own.spec
     wanted = _frame_db(own, faces)
-    waves = _matched(
-        lambda v: FixedCamera(spec, fixed_defocus(spec, v)),
-        faces,
-        wanted,
-        0.95 * spec.max_waves_rms,
-    )
+    lens = LearnedCamera(spec).requires_grad_(False)
+
+    def defocused(waves_rms: float) -> PrivacyCamera:
+        lens.coefficients_um.zero_()  # Noll 4 is the first mode that is learned
+        lens.coefficients_um[0, 0] = waves_rms * spec.reference_nm / 1000.0
+        return lens
+
+    waves = _matched(defocused, faces, wanted, 0.95 * spec.max_waves_rms)
     sigma = _matched(
         lambda v: FixedCamera(spec, gaussian_psf(v, spec.psf_px)), faces, wanted, spec.psf_px / 6.0
     )
@@ -148,13 +150,13 @@ def gaussian_psf(sigma_px: float, window_px: int) -> Tensor:
 
 
 def measured_psf(camera: PrivacyCamera, size_px: int) -> Tensor:
-    """Return the mean picture of a point of light, ``(3, k, k)``, k of 4 sensor cells.
+    """Return the mean picture of a point of light, ``(3, k, k)``, k of 6 sensor cells.
 
     For a camera that is no convolution, as one of few pixels: the point is put at
     every place within a cell and its pictures are laid over each other.
     """
     cell = max(size_px // LOW_RESOLUTION_PX, 1)
-    half = 2 * cell
+    half = 3 * cell
     total = torch.zeros(3, 2 * half + 1, 2 * half + 1)
     start = (size_px // 2 // cell) * cell
     for row in range(start, start + cell):

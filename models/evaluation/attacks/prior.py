@@ -80,7 +80,9 @@ class FacePrior:
     def denoised(self, pictures: Tensor, sigma: Tensor) -> Tensor:
         """Return pictures ``(n, 3, h, w)`` without noise of ``sigma`` (``(n, 1, 1, 1)``)."""
         strength = (sigma / _STRONGEST).expand_as(pictures)
-        return self.network(torch.cat([pictures, strength], 1), pictures)
+        # It tells the noise in units of its strength, so that weak noise is learned too.
+        told = self.network(torch.cat([pictures, strength], 1), torch.zeros_like(pictures))
+        return pictures + sigma * told
 
 
 @dataclass(frozen=True)

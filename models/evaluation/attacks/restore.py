@@ -20,6 +20,7 @@ from models.evaluation.attacks.frames import to_pictures, to_planes
 from models.evaluation.attacks.learning import Curve, Effort, Labels, Learner, learn
 from models.evaluation.attacks.wiener import psnr_db
 from models.evaluation.embedders import Picture
+from models.networks.layers import initialise
 
 __all__ = ["LinearFilter", "Restorer", "RestoringNetwork"]
 
@@ -92,6 +93,7 @@ class RestoringNetwork(nn.Module):
                 [_block(4 * width + 2 * width, 2 * width), _block(2 * width + width, width)]
             )
             self.out = nn.Conv2d(width, 12, 3, padding=1)
+            initialise(self)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
