@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.artifact import CalibrationStore
@@ -11,41 +13,53 @@ from calibration.psf import PsfProcedure
 from calibration.realise import RealiseProcedure
 from calibration.registration import RegistrationProcedure
 from calibration.sensor import SensorProcedure
-from calibration.sync import SyncProcedure
+from calibration.sync import SyncBy, SyncProcedure
 from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
 from camera_rig.rig import Rig
 
-__all__ = ["ORDER", "build", "fresh"]
+__all__ = ["ORDER", "Choices", "build", "fresh"]
 
 ORDER = ("sensor", "sync", "psf", "registration", "influence", "realise")
 """What ``rig calibrate all`` runs, in this order."""
 
 
-def build(name: str, coefficients: Path | None = None) -> Procedure:
-    """Return a procedure by name.
+@dataclass(frozen=True)
+class Choices:
+    """What a user may choose about the procedures.
 
     Args:
-        name: One of :data:`ORDER`.
         coefficients: File with the shape to realise; None takes the published set.
+        sync_by: What both cameras look at to compare their clocks.
+        natural_scene: Register by whatever stands there when no board is found.
+    """
+
+    coefficients: Path | None = None
+    sync_by: SyncBy = SyncBy.AUTO
+    natural_scene: bool = False
+
+
+def build(name: str, choices: Choices = Choices()) -> Procedure:
+    """Return a procedure by name, one of :data:`ORDER`.
 
     Raises:
         ConfigError: There is no such procedure.
     """
-    if name == "realise":
-        return RealiseProcedure(Coefficients.load(coefficients or _published()))
-    simple: dict[str, type[Procedure]] = {
+    makers: dict[str, Callable[[], Procedure]] = {
         "sensor": SensorProcedure,
-        "sync": SyncProcedure,
-        "registration": RegistrationProcedure,
+        "sync": lambda: SyncProcedure(by=choices.sync_by),
         "psf": PsfProcedure,
+        "registration": lambda: RegistrationProcedure(natural_scene=choices.natural_scene),
         "influence": InfluenceProcedure,
+        "realise": lambda: RealiseProcedure(
+            Coefficients.load(choices.coefficients or _published())
+        ),
     }
-    if name not in simple:
+    if name not in makers:
         raise ConfigError(
             f"there is no calibration named {name!r}", hint=f"one of: {', '.join(ORDER)}"
         )
-    return simple[name]()
+    return makers[name]()
 
 
 def fresh(store: CalibrationStore, rig: Rig, name: str) -> bool:
@@ -55,7 +69,6 @@ def fresh(store: CalibrationStore, rig: Rig, name: str) -> bool:
 
 
 def _published() -> Path:
-    from camera_rig.config import embedded_configs
+    from camera_rig.config import coefficient_file
 
-    folder = embedded_configs()["simulated"].parent
-    return folder / "coefficients" / "lopez2024.yaml"
+    return coefficient_file("lopez2024")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from camera_rig.errors import ConfigError
 from cli._common import ConfigOption, JsonOption, console, emit, make_app, progress
 
 if TYPE_CHECKING:
     from calibration.artifact import Artifact, CalibrationStore
-    from calibration.procedure import Context
+    from calibration.catalogue import Choices
+    from calibration.procedure import Context, Procedure
 
 app = make_app("Measure the instrument: sensor, clocks, geometry, PSF, mirror, wanted shape.")
 
@@ -19,6 +22,15 @@ CoefficientsOption = Annotated[
     Path | None,
     typer.Option("--coefficients", help="Shape for `realise`; the published set if not given."),
 ]
+SyncByOption = Annotated[
+    str,
+    typer.Option("--sync-by", help="Compare the clocks by light, by motion, or auto."),
+]
+NaturalSceneOption = Annotated[
+    bool,
+    typer.Option("--natural-scene", help="Register by any scene when no board is found."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do.")]
 RefArgument = Annotated[str, typer.Argument(help="Id (its start is enough) or procedure name.")]
 
 
@@ -31,7 +43,7 @@ def status(config: ConfigOption = "simulated", as_json: JsonOption = False) -> N
     from calibration.catalogue import ORDER
 
     loaded, store = _store(config)
-    now = _present_of(loaded)
+    now = _present_of(loaded, store)
     rows = []
     for name in ORDER:
         active = store.active(name)
@@ -141,21 +153,25 @@ def run(
     names: Annotated[list[str], typer.Argument(help="Procedures, in this order.")],
     config: ConfigOption = "simulated",
     coefficients: CoefficientsOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do.")] = False,
+    sync_by: SyncByOption = "auto",
+    natural_scene: NaturalSceneOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run procedures one after the other; an interrupted one goes on where it stopped.
 
     Example: rig calibrate run psf influence --dry-run
     """
-    _walk(names, config, coefficients, dry_run, as_json)
+    _walk(_Wish(names, config, dry_run, as_json, _choices(coefficients, sync_by, natural_scene)))
 
 
 @app.command("all")
 def all_(
     config: ConfigOption = "simulated",
     coefficients: CoefficientsOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do.")] = False,
+    sync_by: SyncByOption = "auto",
+    natural_scene: NaturalSceneOption = False,
+    dry_run: DryRunOption = False,
     again: Annotated[bool, typer.Option("--again", help="Run fresh ones too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -165,74 +181,120 @@ def all_(
     """
     from calibration.catalogue import ORDER
 
-    _walk(list(ORDER) if again else None, config, coefficients, dry_run, as_json)
+    names = list(ORDER) if again else None
+    _walk(_Wish(names, config, dry_run, as_json, _choices(coefficients, sync_by, natural_scene)))
 
 
-def _walk(
-    names: list[str] | None,
-    config: str,
-    coefficients: Path | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class _Wish:
+    """What the user asked for; names are None for all that is not fresh."""
+
+    names: list[str] | None
+    config: str
+    dry_run: bool
+    as_json: bool
+    choices: Choices
+
+
+def _choices(coefficients: Path | None, sync_by: str, natural_scene: bool) -> Choices:
+    from calibration.catalogue import Choices
+    from calibration.sync import SyncBy
+
+    try:
+        way = SyncBy(sync_by)
+    except ValueError as error:
+        raise ConfigError(
+            f"clocks cannot be compared by {sync_by!r}",
+            hint=f"one of: {', '.join(one.value for one in SyncBy)}",
+        ) from error
+    return Choices(coefficients, way, natural_scene)
+
+
+def _walk(wish: _Wish) -> None:
     from calibration.catalogue import ORDER, build, fresh
-    from calibration.procedure import run as run_one
-    from camera_rig.errors import StateError
     from camera_rig.interrupt import SafeInterrupt
 
-    rig, store = _open(config)
+    procedures = [build(name, wish.choices) for name in wish.names or ORDER]
+    rig, store = _open(wish.config)
     done: list[dict[str, Any]] = []
-    with rig, SafeInterrupt(lambda: typer.echo("stopping after this step …", err=True)) as stop:
+    with rig, SafeInterrupt(_say_stopping) as stop:
         context = _context(rig, store, stop)
-        for name in names if names is not None else ORDER:
-            if names is None and fresh(store, rig, name):
-                done.append({"procedure": name, "status": "fresh"})
-                continue
-            procedure = build(name, coefficients)
-            if dry_run:
-                plan = procedure.plan(rig)
-                done.append({"procedure": name, **vars(plan)})
-                continue
-            with progress() as shown:
-                task = shown.add_task(name, total=None, rate="")
+        for procedure in procedures:
+            if wish.names is None and fresh(store, rig, procedure.name):
+                done.append({"procedure": procedure.name, "status": "fresh"})
+                if not (wish.as_json or wish.dry_run):
+                    typer.echo(f"{procedure.name:<13} fresh, skipped")
+            elif wish.dry_run:
+                why = [] if wish.names is None else procedure.why_not(rig, store)
+                plan = vars(procedure.plan(rig))
+                done.append({"procedure": procedure.name, **plan, "why_not": why})
+            else:
+                artifact = _measure(procedure, context)
+                done.append(artifact.model_dump(mode="json"))
+                if not wish.as_json:
+                    _print_short(artifact, store)
+                _refuse_rejected(artifact, store)
+    emit(done, wish.as_json, lambda: _print_plans(done) if wish.dry_run else None)
 
-                def tell(
-                    label: str,
-                    k: int,
-                    total: int,
-                    task: Any = task,
-                    shown: Any = shown,
-                    name: str = name,
-                ) -> None:
-                    shown.update(
-                        task, completed=k, total=total, description=f"{name}: {label}"[:48]
-                    )
 
-                context.progress = tell
-                artifact = run_one(procedure, context)
-            done.append(artifact.model_dump(mode="json"))
-            if not as_json:
-                _print_short(artifact, store)
-            if artifact.status == "rejected":
-                raise StateError(
-                    f"{name} was not accepted: {artifact.reason}",
-                    hint=f"look at {store.folder(artifact) / 'report.html'}, then run it again",
-                )
-    emit(done, as_json, lambda: _print_plans(done) if dry_run else None)
+def _measure(procedure: Procedure, context: Context) -> Artifact:
+    """Run one procedure with its progress shown."""
+    from calibration.procedure import run as run_one
+
+    minutes = procedure.plan(context.rig).minutes
+    typer.echo(
+        f"{procedure.name}: {procedure.title}, about {minutes:.0f} min of rig time", err=True
+    )
+    with progress() as shown:
+        task = shown.add_task(procedure.name, total=None, rate="")
+
+        def tell(label: str, done: int, total: int) -> None:
+            text = f"{procedure.name}: {label}"[:48]
+            shown.update(task, completed=done, total=total, description=text)
+
+        context.progress = tell
+        return run_one(procedure, context)
+
+
+def _refuse_rejected(artifact: Artifact, store: CalibrationStore) -> None:
+    if artifact.status == "rejected":
+        from camera_rig.errors import StateError
+
+        raise StateError(
+            f"{artifact.procedure} was not accepted: {artifact.reason}",
+            hint=f"{artifact.advice}; the figures are in {store.folder(artifact) / 'report.html'}",
+        )
+
+
+def _say_stopping() -> None:
+    typer.echo("stopping after this step; the same command goes on from there …", err=True)
 
 
 def _open(config: str) -> tuple[Any, CalibrationStore]:
-    import time
-
-    from calibration.artifact import CalibrationStore
     from camera_rig.clock import ManualClock
     from camera_rig.config import load_config
     from camera_rig.rig import Rig
 
     loaded = load_config(config)
+    store = _store(config)[1]
     # A simulated rig waits for nobody: its time runs as fast as it can be computed.
-    clock = ManualClock(wall_start_ns=time.time_ns()) if loaded.simulated else None
-    return Rig.open(loaded, clock=clock), CalibrationStore(loaded.calibration.root)
+    clock = ManualClock(wall_start_ns=_now_ns(loaded, store)) if loaded.simulated else None
+    return Rig.open(loaded, clock=clock), store
+
+
+def _now_ns(loaded: Any, store: CalibrationStore) -> int:
+    """Return civil time, ns; on a simulated rig never before its newest calibration.
+
+    A calibration of minutes is computed in seconds: the next run begins where it ended.
+    """
+    import time
+    from datetime import datetime
+
+    now_ns = time.time_ns()
+    if not loaded.simulated:
+        return now_ns
+    made = [datetime.fromisoformat(artifact.made_at) for artifact in store.list()]
+    return max([now_ns, *(round(1e9 * at.timestamp()) for at in made)])
 
 
 def _context(rig: Any, store: CalibrationStore, stop: Any) -> Context:
@@ -255,21 +317,23 @@ def _store(config: str) -> tuple[Any, CalibrationStore]:
     return loaded, CalibrationStore(loaded.calibration.root)
 
 
-def _present_of(loaded: Any) -> Any:
+def _present_of(loaded: Any, store: CalibrationStore) -> Any:
     """Judge without opening the rig: age and configuration; serials are not asked."""
     from datetime import UTC, datetime
 
     from calibration.artifact import Present, config_hash
 
     return Present(
-        now=datetime.now(UTC).isoformat(),
+        now=datetime.fromtimestamp(_now_ns(loaded, store) * 1e-9, tz=UTC).isoformat(),
         config_hash=config_hash(loaded),
         max_age_h=loaded.calibration.max_age_h,
     )
 
 
 def _print(artifact: Artifact, store: CalibrationStore) -> None:
-    typer.echo(f"{artifact.procedure} {artifact.id}: {artifact.status} {artifact.reason}")
+    typer.echo(f"{artifact.procedure} {artifact.id}: {artifact.status} {artifact.reason}".rstrip())
+    if artifact.advice:
+        typer.echo(f"  → {artifact.advice}")
     for name, value in artifact.figures.items():
         sigma = artifact.uncertainty.get(name)
         error = "" if sigma is None else f" ± {sigma:.2g}"
@@ -290,12 +354,20 @@ def _print_short(artifact: Artifact, store: CalibrationStore) -> None:
 
 
 def _print_plans(done: list[dict[str, Any]]) -> None:
+    todo = [row for row in done if row.get("status") != "fresh"]
     for row in done:
         if row.get("status") == "fresh":
             typer.echo(f"{row['procedure']:<13} fresh, nothing to do")
             continue
-        typer.echo(
-            f"{row['procedure']:<13} {row['moves']} moves, {row['exposures']} pictures, "
-            f"about {row['minutes']:.0f} min"
-        )
+        typer.echo(f"{row['procedure']:<13} {_amount([row])}")
         typer.echo(f"{'':<13} {row['scene']}")
+        for reason in row["why_not"]:
+            typer.echo(f"{'':<13} cannot run now: {reason}")
+        for note in row["notes"]:
+            typer.echo(f"{'':<13} note: {note}")
+    typer.echo(f"{'together':<13} {_amount(todo)}")
+
+
+def _amount(rows: list[dict[str, Any]]) -> str:
+    moves, exposures, minutes = (sum(r[k] for r in rows) for k in ("moves", "exposures", "minutes"))
+    return f"{moves} moves, {exposures} pictures, about {minutes:.0f} min"
