@@ -1,31 +1,21 @@
 """Two independent face recognisers for evaluation: dlib's ResNet and a MobileFaceNet.
 
-Their weights belong to others and are never copied into this repository. They are read
-from the packages that ship them, fetched once into the user's cache folder:
+They look for the face themselves, as somebody without any knowledge of it would; the
+recognisers of ``models.evaluation`` are told where it is. Weights belong to others and are
+fetched at the first use; see ``models.evaluation.weights``.
 
-- ``face_recognition_models`` 0.3.0 (PyPI source distribution, CC0): dlib's ResNet and landmarks.
-  The 68-landmark model was trained on data whose makers forbid commercial use.
-- ``faceplugin-face-recognition-js`` 0.0.1 (npm, MIT as packaged): ``fr_feature.onnx``.
-
-Needs the extra ``evaluate`` (dlib-bin, onnxruntime, opencv) and, for the second, npm.
+Needs the extra ``evaluate`` and, for the second, npm.
 """
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import tarfile
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_rig.errors import ConnectError, StorageError
-from camera_rig.twin.head.cache import user_cache_dir
+from models.evaluation import weights
 
 Picture = NDArray[np.uint8]
 Boxes = NDArray[np.int64]
@@ -55,73 +45,9 @@ class Recogniser(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Package:
-    """A published archive: how to get it, its SHA-256, and the files that are wanted."""
-
-    command: tuple[str, ...]
-    archive: str
-    sha256: str
-    members: tuple[str, ...]
-
-
-_DLIB = _Package(
-    (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-     "--no-build-isolation", "face_recognition_models==0.3.0"),
-    "face_recognition_models-0.3.0.tar.gz",
-    "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
-    ("dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_68_face_landmarks.dat"),
-)  # fmt: skip
-_FACEPLUGIN = _Package(
-    ("npm", "pack", "--silent", "faceplugin-face-recognition-js@0.0.1"),
-    "faceplugin-face-recognition-js-0.0.1.tgz",
-    "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
-    ("fr_feature.onnx",),
-)
-
-
-def fetched(package: _Package) -> dict[str, Path]:
-    """Return the wanted files of a package, fetching it into the user's cache at first.
-
-    Raises:
-        ConnectError: The package client is missing or failed.
-        StorageError: What came is not the archive that was expected.
-    """
-    folder = user_cache_dir() / "recognisers"
-    files = {name: folder / name for name in package.members}
-    if all(path.is_file() for path in files.values()):
-        return files
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as aside:
-        _download(package, Path(aside))
-        _unpack(package, Path(aside), folder)
-    return files
-
-
-def _download(package: _Package, aside: Path) -> None:
-    try:
-        subprocess.run(package.command, cwd=aside, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ConnectError(
-            f"{package.archive} could not be fetched: {getattr(error, 'stderr', error)}",
-            hint=f"check the network, or run by hand: {' '.join(package.command)}",
-        ) from error
-    found = hashlib.sha256((aside / package.archive).read_bytes()).hexdigest()
-    if found != package.sha256:
-        raise StorageError(
-            f"{package.archive} has SHA-256 {found}, not the expected one",
-            hint="do not use it; ask the registry what changed",
-        )
-
-
-def _unpack(package: _Package, aside: Path, folder: Path) -> None:
-    with tarfile.open(aside / package.archive) as archive:
-        for member in archive.getmembers():
-            name = Path(member.name).name
-            content = archive.extractfile(member) if name in package.members else None
-            if content is not None:
-                (aside / name).write_bytes(content.read())
-                (aside / name).rename(folder / name)
+def fetched(package: str) -> dict[str, Path]:
+    """Return the files of a package, fetching it into the user's cache at first."""
+    return {path.name: path for path in weights.fetch(weights.PACKAGES[package])}
 
 
 class _Landmarks:
@@ -130,7 +56,7 @@ class _Landmarks:
     def __init__(self) -> None:
         import dlib
 
-        files = fetched(_DLIB)
+        files = fetched("dlib")
         self._dlib: Any = dlib
         self._detector = dlib.get_frontal_face_detector()
         self._points = dlib.shape_predictor(str(files["shape_predictor_68_face_landmarks.dat"]))
@@ -165,7 +91,7 @@ class DlibRecogniser:
         import dlib
 
         self.landmarks = _Landmarks()
-        path = fetched(_DLIB)["dlib_face_recognition_resnet_model_v1.dat"]
+        path = fetched("dlib")["dlib_face_recognition_resnet_model_v1.dat"]
         self._network = dlib.face_recognition_model_v1(str(path))
 
     def detect(self, rgb: Picture) -> Boxes:
@@ -206,7 +132,7 @@ class FacepluginRecogniser:
         self.landmarks = landmarks or _Landmarks()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        path = fetched(_FACEPLUGIN)["fr_feature.onnx"]
+        path = fetched("faceplugin")["fr_feature.onnx"]
         self._session = onnxruntime.InferenceSession(str(path), options)
 
     def detect(self, rgb: Picture) -> Boxes:

@@ -27,6 +27,7 @@ from models.prepared import PreparedFaces
 Progress = Callable[[str, int, int], None]
 Landmarks = Callable[[Picture], Floats | None]
 
+_ORDER = ("light", "medium", "tan", "brown", "dark", "female", "male")
 _AGES = ((35.0, "18–34"), (55.0, "35–54"), (200.0, "55+"))
 
 
@@ -117,8 +118,15 @@ class Material:
         found: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
         for name in sorted({key for s in self.samples for key in s.attributes}):
             values = np.array([s.attributes.get(name, "not told") for s in self.samples])
-            found[name] = {value: values == value for value in sorted(set(values.tolist()))}
+            found[name] = {
+                value: values == value for value in sorted(set(values.tolist()), key=_place)
+            }
         return found
+
+
+def _place(group: str) -> tuple[int, str]:
+    """Skin from light to dark, not by letter."""
+    return (_ORDER.index(group) if group in _ORDER else len(_ORDER), group)
 
 
 def open_pictures(folder: str | Path, size_px: int, landmarks: Landmarks | None = None) -> Material:

@@ -217,7 +217,7 @@ def _verdict(bench: Bench, figures: dict[str, Figure], gates: Sequence[Verdict])
         )
     protected = [f.value for n, f in figures.items() if n.endswith(".protected")]
     if protected:
-        parts.append(f"at least {100 * min(protected):.1f} % are beyond every threshold")
+        parts.append(f"for each, {100 * min(protected):.1f} % or more lie beyond its threshold")
     found = [f.value for n, f in figures.items() if n.endswith(".found") and n.startswith("use.")]
     if found:
         parts.append(f"a face is found in {100 * min(found):.1f} %")

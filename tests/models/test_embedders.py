@@ -87,7 +87,22 @@ def test_drawn_people_are_told_apart_by_it(tmp_path):
 
 
 def test_missing_weights_say_where_they_come_from(tmp_path):
-    for make in embedders.EMBEDDERS.values():
+    for name, make in embedders.EMBEDDERS.items():
         with pytest.raises(ConfigError) as caught:
             make(tmp_path)
-        assert "fetch it with" in caught.value.hint
+        fetched = name in embedders.FETCHABLE
+        assert ("fetch it with `rig fetch" in caught.value.hint) == fetched
+
+
+def test_an_upright_crop_holds_the_face_and_its_margin():
+    picture, points = draw_face(3, 0, 160)
+    crop = embedders.Crop(size_px=80, mean=0.0, scale=1.0, five=False, margin=0.0)
+    extent = (points.max(0) - points.min(0)).max()
+    middle = 0.5 * (points.max(0) + points.min(0))
+    # The middle of the crop is the middle of the landmarks; its rim is theirs.
+    cut = crop(picture, points)
+    wanted = picture[round(middle[1]), round(middle[0])]
+    assert cut.shape == (80, 80, 3) and np.abs(cut[40, 40] - wanted).max() < 40
+    wide = embedders.Crop(size_px=80, mean=0.0, scale=1.0, five=False, margin=0.5)(picture, points)
+    inner = wide[20:60, 20:60].mean(), cut.mean()
+    assert inner[0] == pytest.approx(inner[1], abs=4.0) and extent > 80

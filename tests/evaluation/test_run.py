@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from camera_rig.errors import ConfigError, StorageError
+from cli.main import app
+from models.data import open_folder
+from models.evaluation import run as runs
+from models.evaluation.cases import pictures_of
+from models.evaluation.compare import compared
+from models.evaluation.gates import GATE_EXIT_CODE, Gates, Limit
+from models.evaluation.material import open_pictures
+from models.evaluation.page import render
+from models.evaluation.store import MeasureStore
+from models.evaluation.systems import Styles, systems_for
+from models.runtime.bundle import open_bundle
+from tests.models.conftest import SIZE
+
+runner = CliRunner()
+
+
+def styles_of(folder, count: int = 4) -> Styles:
+    faces = open_folder(folder, SIZE)
+    chosen = range(0, len(faces), len(faces) // count)
+    return Styles(np.stack([faces[i].picture for i in chosen]), tuple(0 for _ in chosen))
+
+
+@pytest.fixture
+def gauges(own_recogniser) -> tuple[str, ...]:
+    return (own_recogniser, "face.hog", "fidelity")
+
+
+@pytest.fixture
+def judged(bundle_folder, faces_folder, gauges):
+    """Evaluate the tiny bundle on the drawn people: ``judged(gates=…)``."""
+    bundle = open_bundle(bundle_folder)
+    faces = open_pictures(faces_folder, SIZE)
+
+    def make(store=None, *, references: int = 2, **protocol):
+        systems = systems_for(bundle, faces.samples, styles_of(faces_folder), references=references)
+        with MeasureStore(store) as kept:
+            settings = runs.Protocol(gauges=gauges, **protocol)
+            return runs.evaluate(bundle, faces, systems, settings, kept)
+
+    return make
+
+
+def values(result, system: str) -> dict[str, float]:
+    found = result.system(system).figures
+    return {name.rsplit(".", 1)[-1]: f.value for name, f in found.items()}
+
+
+def test_the_sharp_face_is_its_own_limit(judged):
+    result, raw = judged()
+    sharp = values(result, "original")
+    assert sharp["dis"] == 0 and sharp["protected"] == 0
+    assert sharp["psnr_db"] == 100 and sharp["ssim"] == pytest.approx(1)
+    assert sharp["rank1"] > 0.8 and sharp["auc"] > 0.9  # the drawn people differ in colour
+    assert {s.name for s in result.systems} == {
+        "original", "optics", "low-resolution", "defocus", "blur", "pixelation", "bundle",
+    }  # fmt: skip
+    # The calibration and the unprotected row tell of the same pairs.
+    calibration = result.calibration["facenet-casia"].verification
+    assert sharp["eer"] == pytest.approx(calibration.eer, abs=1e-9)
+    assert sharp["auc"] == pytest.approx(calibration.auc, abs=1e-9)
+    assert raw.bench.material.may_show is False
+
+
+def test_blurs_are_as_strong_as_the_optic(judged):
+    result, _ = judged()
+    wanted = values(result, "optics")["psnr_db"]
+    for name in ("defocus", "blur"):
+        assert values(result, name)["psnr_db"] == pytest.approx(wanted, abs=0.7)
+    assert values(result, "pixelation")["psnr_db"] == pytest.approx(wanted, abs=3.0)
+
+
+def test_styles_of_one_person_differ_and_stay(judged, bundle_folder, faces_folder):
+    result, raw = judged()
+    assert result.system("bundle").references == 2
+    assert values(result, "bundle")["diversity"] > 0
+    painted = raw.systems[-1]
+    order = [painted.style_of(7, k) for k in range(2)]
+    assert len(set(order)) == 2 and order == [painted.style_of(7, k) for k in range(2)]
+
+
+def test_the_same_run_has_the_same_bytes(judged, tmp_path):
+    first, second = (runs.as_json(judged()[0]) for _ in range(2))
+    drop = re.compile(r'"took_s": [0-9.e-]+')
+    assert drop.sub("", first) == drop.sub("", second)
+    assert runs.as_csv(judged()[0]).count("\n") > 50
+
+
+def test_a_stopped_run_goes_on_where_it_stopped(judged, tmp_path, monkeypatch):
+    from models.evaluation import measuring
+
+    file = tmp_path / "rows.sqlite"
+    real, done = measuring.measure, []
+
+    def stops(name, pictures, samples):
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append(name)
+        return real(name, pictures, samples)
+
+    monkeypatch.setattr(measuring, "measure", stops)
+    with pytest.raises(KeyboardInterrupt):
+        judged(file)
+    calls = []
+    monkeypatch.setattr(measuring, "measure", lambda n, p, s: (calls.append(n), real(n, p, s))[1])
+    result, _ = judged(file)
+    again, _ = judged(file)
+    after_first = len(calls)
+    assert after_first > 0 and runs.as_csv(result) == runs.as_csv(again)
+    calls.clear()
+    judged(file)
+    assert not calls  # everything is known
+
+
+def test_workers_find_the_same(judged, tmp_path):
+    alone, _ = judged()
+    many, _ = judged(workers=2, references=2)
+    assert runs.as_csv(alone) == runs.as_csv(many)
+
+
+def test_round_trip_and_compare(judged, tmp_path):
+    result, raw = judged(gates=Gates(limits={"identity.*.rank1": Limit(at_most=0.9)}))
+    page = render(result, pictures_of(raw))
+    for name in ("one", "two"):
+        runs.write(result, tmp_path / name, page)
+    with pytest.raises(StorageError, match="holds an evaluation"):
+        runs.write(result, tmp_path / "one", page)
+    read = runs.load(tmp_path / "one")
+    assert read.verdict == result.verdict and read.passed == result.passed
+    assert runs.as_csv(read) == runs.as_csv(runs.load(tmp_path / "two"))
+    found = compared([tmp_path / "one", tmp_path / "two"])
+    assert not found.warnings and {m for row in found.rows for m in row.marks} == {""}
+    with pytest.raises(ConfigError, match="nothing to be compared"):
+        compared([tmp_path / "one"])
+    with pytest.raises(ConfigError, match="judged no blurr"):
+        compared([tmp_path / "one", tmp_path / "two"], "blurr")
+    sharp = compared([tmp_path / "one", tmp_path / "two"], "original", "*.rank1")
+    assert [row.figure for row in sharp.rows] == ["identity.facenet-casia.rank1"]
+
+
+def test_compare_marks_what_chance_does_not_explain(judged, tmp_path):
+    result, _ = judged()
+    runs.write(result, tmp_path / "bundle", "")
+    content = json.loads((tmp_path / "bundle" / runs.RESULT).read_text())
+    for system in content["systems"]:
+        if system["name"] == "bundle":
+            told = system["figures"]["identity.facenet-casia.dis"]
+            told.update(value=told["value"] + 9, low=told["low"] + 9, high=told["high"] + 9)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / runs.RESULT).write_text(json.dumps(content))
+    rows = {r.figure: r for r in compared([tmp_path / "bundle", tmp_path / "other"]).rows}
+    assert rows["identity.facenet-casia.dis"].marks == ("", "+")  # farther is more private
+    back = {r.figure: r for r in compared([tmp_path / "other", tmp_path / "bundle"]).rows}
+    assert back["identity.facenet-casia.dis"].marks == ("", "-")
+
+
+def test_the_page_stands_alone_and_shows_nobody_without_leave(judged):
+    result, raw = judged()
+    page = render(result, pictures_of(raw))
+    assert "data:image" not in page and "No face is shown" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page
+    assert "<script" not in page
+
+
+def test_names_from_outside_are_escaped(judged):
+    from dataclasses import replace
+
+    result, _ = judged()
+    evil = replace(result, bundle={**result.bundle, "name": "<script>x</script>"})
+    assert "<script>" not in render(evil)
+
+
+def test_pictures_of_nobody_named_are_neither_shown_nor_stored(faces_folder, tmp_path):
+    assert not open_pictures(faces_folder, SIZE).may_store
+    rendered = tmp_path / "rendered"
+    rendered.mkdir()
+    labels = json.loads((faces_folder / "labels.json").read_text())
+    for file in faces_folder.glob("*.png"):
+        (rendered / file.name).write_bytes(file.read_bytes())
+    labels["settings"] = {"renderer": 2}
+    for number, frame in enumerate(labels["frames"]):
+        told = {"skin": "light" if number % 2 else "dark", "sex": "male", "age_years": 40}
+        frame.update(told, yaw_pitch_roll=[0, 0, 0], time_s=0.1)
+    (rendered / "labels.json").write_text(json.dumps(labels))
+    faces = open_pictures(rendered, SIZE)
+    assert faces.may_show and faces.may_store and faces.exact
+    assert list(faces.groups()) == ["age", "sex", "skin"]
+    assert list(faces.groups()["age"]) == ["35–54"]
+    assert list(faces.groups()["skin"]) == ["light", "dark"]
+
+
+def test_command(bundle_folder, faces_folder, own_recogniser, tmp_path):
+    gate = tmp_path / "gates.yaml"
+    gate.write_text("limits:\n  identity.*.rank1: {at_most: -0.1}\n")
+    told = ["evaluate", str(bundle_folder), str(faces_folder), "--with", own_recogniser,
+            "--references", str(faces_folder), "--styles", "2", "--baselines", "original",
+            "--workers", "0"]  # fmt: skip
+    left_out = ("identity.dlib", "identity.faceplugin", "identity.mobilefacenet", "pose", "points",
+                "face.centerface", "expression", "perceptual", "features")  # fmt: skip
+    told += [part for name in left_out for part in ("--without", name)]
+    failed = runner.invoke(app, [*told, "--out", str(tmp_path / "a"), "--gate", str(gate)])
+    assert failed.exit_code == GATE_EXIT_CODE, failed.output
+    assert "NOT kept" in failed.output and (tmp_path / "a" / "index.html").exists()
+    shown = runner.invoke(app, [*told, "--out", str(tmp_path / "b"), "--json"])
+    assert shown.exit_code == 0, shown.output
+    content = json.loads(shown.stdout)
+    assert content["passed"] and set(content["systems"]) == {"original", "bundle"}
+    side = runner.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert side.exit_code == 0 and "Rank 1, FaceNet CASIA" in side.output
+    again = runner.invoke(app, [*told, "--out", str(tmp_path / "b")])
+    assert again.exit_code == 8 and "choose another" in again.output
+
+
+def test_missing_networks_are_told_before_anything_is_done(tmp_path, bundle_folder, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    told = runner.invoke(app, ["evaluate", str(bundle_folder), "nowhere", "--out", "x"])
+    assert told.exit_code == 2 and "rig fetch centerface" in told.output
+    listed = runner.invoke(app, ["fetch"])
+    assert listed.exit_code == 0 and "not there" in listed.output
+    assert runner.invoke(app, ["fetch", "everything"]).exit_code == 2
