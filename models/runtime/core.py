@@ -177,7 +177,7 @@ class LiveCore:
             return self.blank(verdict.why, verdict.reason, painting=painting), None
         age_s = (self._clock.now_ns() - painting.frame.received_ns) * 1e-9
         if age_s > self.settings.max_age_s:
-            reason = f"the face was ready {age_s:.2f} s after its frame"
+            reason = f"the face was ready later than {self.settings.max_age_s:g} s after its frame"
             return self.blank(Blank.LATE, reason, painting=painting), None
         try:
             return self._faced(painting)

@@ -146,14 +146,14 @@ def why_no_face(found: Finding, rules: FaceRules) -> str:
     if not np.all(np.isfinite(numbers)):
         return "the heatmaps are not numbers"
     if found.peak < rules.min_peak or found.weak_peak < rules.least_peak:
-        return f"landmarks are faint ({found.peak:.2f})"
+        return "the landmarks are faint"
     low, high = rules.spread_range
     if not low <= found.spread / rules.spread <= high:
-        return f"landmarks are spread over {found.spread / rules.spread:.1f} of a face"
+        return "the landmarks are not as far apart as a face's"
     off = np.hypot(found.middle[0] - rules.middle_x, found.middle[1] - rules.middle_y)
     if off > rules.max_off_middle:
-        return "landmarks lie at the window's edge"
-    return "" if found.upright else "landmarks stand on their head"
+        return "the landmarks lie at the window's edge"
+    return "" if found.upright else "the landmarks stand on their head"
 
 
 def detail(window: Picture) -> tuple[float, float]:

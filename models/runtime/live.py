@@ -115,6 +115,7 @@ class LivePipeline:
         _ = rig.mirror  # a rig without one is refused now, not in a thread
         self._choice: EngineChoice | None = None
         self._engine_error = ""
+        self._optics: tuple[PrivateShape | None, str] = (None, "")
         self._frames: _Slot[PrivacyFrame] = _Slot()
         self._paintings: _Slot[Painting] = _Slot()
         self._news = threading.Condition()
@@ -342,15 +343,25 @@ class LivePipeline:
         """A reason that no frame can cure."""
         shape = self._watch.shape
         if shape is not None:
-            try:
-                self._bundle.check_optics([shape.coefficients], self.settings.calibrations)
-            except ConfigError as error:
-                return Blank.OPTICS, error.message
-            except RigError as error:
-                return Blank.OPTICS, f"the shape cannot be compared: {error.message}"
+            judged, why = self._optics
+            if judged is not shape:
+                why = self._why_other_optics(shape)
+                self._optics = (shape, why)
+            if why:
+                return Blank.OPTICS, why
         for reason in self._watch.standing:
             return Blank.CALIBRATION, reason
         return None
+
+    def _why_other_optics(self, shape: PrivateShape) -> str:
+        """Why the bundle was not trained for this shape; empty when it was."""
+        try:
+            self._bundle.check_optics([shape.coefficients], self.settings.calibrations)
+        except ConfigError as error:
+            return error.message
+        except RigError as error:
+            return f"the shape cannot be compared with the bundle's: {error.message}"
+        return ""
 
     def _why_silent(self) -> tuple[Blank, str]:
         if standing := self._standing():

@@ -81,6 +81,8 @@ class MirrorWatch:
     def look(self) -> None:
         """Ask the mirror once, restoring the shape first where that is due."""
         with self._mirror_lock:
+            if self._stopped:
+                return
             now_s = self._now_s()
             if self.shape is None and now_s - self._tried_s >= self._recover_s:
                 self._load()

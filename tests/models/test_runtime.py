@@ -185,3 +185,21 @@ def test_an_exported_network_joins_the_card(folder, exported):
     _, target, _ = exported
     bundles.add_file(folder, "painter.onnx", target)
     assert "painter.onnx" in bundles.open_bundle(folder).card.files
+
+
+def test_the_fastest_engine_that_agrees_is_picked(folder, exported):
+    pytest.importorskip("onnxruntime")
+    from models.runtime.pick import pick_engine
+
+    bare = bundles.open_bundle(folder)
+    assert pick_engine(bare).engine.name == "torch fp32"
+    with pytest.raises(StateError, match="nothing exported"):
+        pick_engine(bare, "onnx")
+    with pytest.raises(ConfigError, match="tensorrt"):
+        pick_engine(bare, "tensorrt")
+    bundles.add_file(folder, "painter.onnx", exported[1])
+    choice = pick_engine(bundles.open_bundle(folder))
+    assert {"torch fp32", "ONNX Runtime fp32"} <= set(choice.times_ms)
+    assert choice.times_ms[choice.engine.name] == min(choice.times_ms.values())
+    wanted = pick_engine(bundles.open_bundle(folder), "onnx")
+    assert wanted.engine.name == "ONNX Runtime fp32"

@@ -146,7 +146,7 @@ class Steps:
 def stepped(tmp_path: Path, bundle, settings=LiveSettings(height_px=64), faults=(), checks=()):
     """Open the simulated rig before an even wall, on a clock moved by hand."""
     config = load_config("simulated")
-    small = CameraOptions(sensor=SensorOptions(size=(240, 160)))
+    small = CameraOptions(sensor=SensorOptions(size=(240, 160), exposure_s=1 / 600))
     twin = config.twin.model_copy(
         update={
             "scene": FlatOptions(kind="flat"),

@@ -25,10 +25,11 @@ from tests.runtime.live_rig import AlwaysAFace
 SETTINGS = LiveSettings(height_px=64, max_age_s=30.0, recover_s=0.2, silence_s=0.2)
 
 
-@pytest.fixture
-def rig(tmp_path):
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("rig")
     config = load_config("simulated")
-    small = CameraOptions(sensor=SensorOptions(size=(240, 160)))
+    small = CameraOptions(sensor=SensorOptions(size=(240, 160), exposure_s=1 / 600))
     twin = config.twin.model_copy(update={"scene": FlatOptions(kind="flat"), "privacy": small})
     storage = StorageConfig(root=tmp_path / "data", keys=tmp_path / "keys")
     config = config.model_copy(update={"storage": storage, "twin": twin})
