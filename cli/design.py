@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +25,16 @@ from cli._learning import (
 )
 
 if TYPE_CHECKING:
-    from camera_rig.mirror.modal import ModalMirror
-    from camera_rig.mirror.shape import ShapePlan
     from camera_rig.optics import Coefficients
     from models.training.config import RunConfig
+    from models.training.limits import MirrorLimits
     from models.training.loop import Report, RunSummary
     from models.training.world import World
+
+SWEPT = (0.0, 0.1, 0.3, 1.0)
+"""Weights of the adversary in a Pareto sweep that names none."""
+EXPOSURES_S = (1 / 30, 1 / 10, 1.0)
+"""A video frame, the slowest one that still looks like video, a photograph."""
 
 MirrorOption = Annotated[
     str,
@@ -50,6 +55,16 @@ def design(
         list[float] | None,
         typer.Option(help="Weight of the deconvolution adversary; repeat for a sweep."),
     ] = None,
+    heatmap_weight: Annotated[
+        list[float] | None, typer.Option(help="Weight of the heatmaps (eq. 6); repeat for a sweep.")
+    ] = None,
+    pareto: Annotated[
+        bool, typer.Option(help="Sweep, and write pareto.json and pareto.png.")
+    ] = False,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option(help="Coefficients that stay as they are: only U learns. Repeat for shapes."),
+    ] = None,
     low_res: Annotated[int, typer.Option(help="Low-resolution camera instead: pixels.")] = 0,
     device: DeviceOption = "auto",
     settings: SetOption = None,
@@ -57,17 +72,22 @@ def design(
 ) -> None:
     """Learn the coefficients that hide a face and still show its heatmap.
 
-    Writes coefficients.yaml for `rig mirror load`. Several --adversary weights make a
-    sweep: one run each, and a table of heatmap error against what an attacker gets.
+    Writes coefficients.yaml for `rig mirror load`. Several weights make a sweep: one run
+    each, and a table of heatmap error against what an attacker gets.
 
     Example: rig design --out runs/design --data heads:200 --mirror simulated
     """
+    from camera_rig.errors import ConfigError
     from models.networks import preset as sizes_of
 
-    weights = adversary or [0.0]
-    size_px = sizes_of(preset).size_px
+    if pareto and (low_res or fixed):
+        raise ConfigError(
+            "a camera that learns nothing has no weights to sweep",
+            hint="leave out --pareto, or --low-res and --fixed",
+        )
+    weights = _weights(adversary, heatmap_weight, pareto)
     with trained(device) as (world, report), _limits(mirror) as limits:
-        folder = heads_folder(data, size_px, world)
+        folder = heads_folder(data, sizes_of(preset).size_px, world)
         base = {"data": {"folder": folder}, "sizes": preset}
         if not teacher:
             teacher = str(out / "teacher")
@@ -76,27 +96,44 @@ def design(
             _train(first, Path(teacher), world, report, None)
         rows = []
         for weight in weights:
-            place = out if len(weights) == 1 else out / f"adversary-{weight:g}"
-            every = max(steps // 20, 1)
+            place = out if len(weights) == 1 else out / _name(weight)
             tree = {
                 **base,
-                "engine": {"steps": steps, "validate_every": every},
+                "engine": {"steps": steps, "validate_every": max(steps // 20, 1)},
                 "design": {
                     "teacher": teacher,
+                    "fixed": fixed or [],
                     "shapes": shapes,
-                    "adversary": weight,
                     "low_res": low_res,
+                    **weight,
                 },
             }
             config = run_config("design", tree, settings)
             summary = _train(config, place, world, report, limits)
             rows.append(_row(weight, place, limits) if world.first else {})
         if world.first:
+            if pareto:
+                _save_front(out, rows)
             _show(summary, rows, as_json)
 
 
+def _weights(
+    adversary: list[float] | None, heatmap: list[float] | None, pareto: bool
+) -> list[dict[str, float]]:
+    """Return every pair of weights asked for; what is not asked for keeps its default."""
+    attacks = adversary or (SWEPT if pareto else [0.0])
+    if not heatmap:
+        return [{"adversary": a} for a in attacks]
+    return [{"adversary": a, "alpha2": h} for a, h in product(attacks, heatmap)]
+
+
+def _name(weight: Mapping[str, float]) -> str:
+    words = {"adversary": "adversary", "alpha2": "heatmap"}
+    return "-".join(f"{words[key]}-{value:g}" for key, value in weight.items())
+
+
 def _train(
-    config: RunConfig, folder: Path, world: World, report: Report, limits: _Limits | None
+    config: RunConfig, folder: Path, world: World, report: Report, limits: MirrorLimits | None
 ) -> RunSummary:
     from models.training.start import train
 
@@ -110,33 +147,8 @@ def _for_teacher(settings: list[str] | None) -> list[str]:
     return [s for s in settings or [] if not s.startswith(later)]
 
 
-class _Limits:
-    """What a mirror can do, asked of its own planner; it is not moved."""
-
-    def __init__(self, planner: ModalMirror) -> None:
-        self._planner = planner
-
-    def why_not(self, shape: Coefficients) -> list[str]:
-        """Return why the mirror cannot make a shape; empty when it can."""
-        plan = self._plan(shape)
-        return [] if plan.feasible else [f"only {plan.scale_that_fits:.2f} of it fits"]
-
-    def round_s(self, shapes: Sequence[Coefficients]) -> float:
-        """Return how long one round through the shapes takes, settling at each, s."""
-        mirror = self._planner.mirror
-        volts = [self._plan(shape).command_v for shape in shapes]
-        moves = [abs(b - a).max() for a, b in zip(volts, [*volts[1:], volts[0]], strict=True)]
-        return float(sum(v / mirror.slew_v_per_s + mirror.settle_s for v in moves))
-
-    def _plan(self, shape: Coefficients) -> ShapePlan:
-        from dataclasses import replace
-
-        bendable = {mode: value for mode, value in shape.values.items() if mode[0] > 1}
-        return self._planner.plan(replace(shape, values=bendable))
-
-
 @contextmanager
-def _limits(config: str) -> Iterator[_Limits | None]:
+def _limits(config: str) -> Iterator[MirrorLimits | None]:
     if not config:
         yield None
         return
@@ -144,6 +156,7 @@ def _limits(config: str) -> Iterator[_Limits | None]:
     from camera_rig.mirror.modal import ModalMirror
     from camera_rig.mirror.reference import MirrorFolder
     from cli._common import opened
+    from models.training.limits import MirrorLimits
 
     with opened(config, only={"mirror"}) as rig:
         bench = rig.config.bench
@@ -151,11 +164,11 @@ def _limits(config: str) -> Iterator[_Limits | None]:
         matrix = folder.influence()
         if matrix is None:
             matrix = InfluenceModel(bench.mirror, bench.mirror_pupil_mm).matrix()
-        yield _Limits(ModalMirror(rig.mirror, matrix))
+        yield MirrorLimits(ModalMirror(rig.mirror, matrix))
 
 
-def _row(weight: float, folder: Path, limits: _Limits | None) -> dict[str, Any]:
-    """Save the coefficients of a run; return its last held-out figures."""
+def _row(weight: Mapping[str, float], folder: Path, limits: MirrorLimits | None) -> dict[str, Any]:
+    """Save the coefficients of a run; return the held-out figures that belong to them."""
     import json
 
     from models.training.sources import open_trained
@@ -170,14 +183,40 @@ def _row(weight: float, folder: Path, limits: _Limits | None) -> dict[str, Any]:
         shape.save(folder / name, overwrite=True)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     judged = [line for line in map(json.loads, lines) if "held-out/score" in line]
-    figures = {k.split("/")[1]: v for k, v in (judged[-1] if judged else {}).items() if "/" in k}
+    best = min(judged, key=lambda line: line["held-out/score"], default={})
+    figures = {k.split("/")[1]: v for k, v in best.items() if "/" in k}
     return {
-        "adversary": weight,
+        **weight,
         "folder": str(folder),
         "coefficients": [shape.numbers for shape in shapes],
-        **({"round_s": limits.round_s(shapes)} if limits and len(shapes) > 1 else {}),
+        **(_pace(limits, shapes) if limits and len(shapes) > 1 else {}),
         **figures,
     }
+
+
+def _pace(limits: MirrorLimits, shapes: tuple[Coefficients, ...]) -> dict[str, Any]:
+    """How long a round takes, and how many shapes some exposures hold."""
+    step_v = max(limits.steps_v(shapes))
+    held = {f"{s:.3f}": limits.pace.shapes_within(s, step_v) for s in EXPOSURES_S}
+    return {"round_s": limits.round_s(shapes), "shapes_within_s": held}
+
+
+def _save_front(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the sweep as numbers and as a picture, and mark who is not beaten."""
+    import json
+
+    from models.training.pareto import DesignPoint, front, save_picture
+
+    names = [Path(row["folder"]).name for row in rows]
+    points = [
+        DesignPoint(name, row["heatmap"], row["recovered_db"])
+        for name, row in zip(names, rows, strict=True)
+    ]
+    best = front(points)
+    for row, point in zip(rows, points, strict=True):
+        row["beaten"] = point not in best
+    (out / "pareto.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    save_picture(points, out / "pareto.png")
 
 
 def _show(summary: RunSummary, rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -185,16 +224,16 @@ def _show(summary: RunSummary, rows: list[dict[str, Any]], as_json: bool) -> Non
         show_summary(summary, as_json, {"designs": rows})
     if as_json:
         return
-    for shape in rows[0]["coefficients"]:
+    for shape in rows[0]["coefficients"] if len(rows) == 1 else []:
         typer.echo("  Noll  waves RMS")
         for number, value in shape.items():
             typer.echo(f"  {number:>4}  {value:+.4f}")
-    keys = ("adversary", "heatmap", "landmarks_px", "frame_db", "recovered_db")
+    known = ("adversary", "alpha2", "heatmap", "landmarks_px", "frame_db", "recovered_db", "beaten")
+    keys = [key for key in known if any(key in row for row in rows)]
     typer.echo("  ".join(f"{key:>12}" for key in keys))
     for row in rows:
-        cells = [f"{row[key]:>12.4g}" if key in row else f"{'-':>12}" for key in keys]
-        typer.echo("  ".join(cells))
+        typer.echo("  ".join(f"{row[key]:>12.4g}" if key in row else f"{'-':>12}" for key in keys))
         if "round_s" in row:
-            typer.echo(
-                f"one round through the shapes takes {row['round_s']:.2f} s: expose several rounds"
-            )
+            held = ", ".join(f"{s} s: {k}" for s, k in row["shapes_within_s"].items())
+            typer.echo(f"one round takes {row['round_s']:.2f} s; shapes that an exposure of so")
+            typer.echo(f"many seconds holds, standing half of the time: {held}")

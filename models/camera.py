@@ -135,7 +135,8 @@ class LearnedCamera(PrivacyCamera):
 
     Args:
         spec: The camera.
-        start: Coefficients to start from; None is the aberration-free lens.
+        start: Coefficients to start from, the same for every shape or one for each;
+            None is the aberration-free lens.
         shapes: Shapes within one exposure.
         jitter_um: Standard deviation of the random start, micrometres RMS: at
             exactly zero every gradient of an even mode vanishes.
@@ -146,7 +147,7 @@ class LearnedCamera(PrivacyCamera):
     def __init__(
         self,
         spec: OpticsSpec,
-        start: Coefficients | None = None,
+        start: Coefficients | Sequence[Coefficients] | None = None,
         *,
         shapes: int = 1,
         jitter_um: float = 0.0,
@@ -155,7 +156,7 @@ class LearnedCamera(PrivacyCamera):
     ) -> None:
         super().__init__(spec)
         modes = spec.learned_modes
-        values = np.zeros(len(modes)) if start is None else _row(start, modes)
+        values = _rows(start, modes, shapes)
         draw = torch.Generator().manual_seed(seed)
         noise = torch.randn(shapes, len(modes), generator=draw, dtype=torch.float64)
         table = torch.as_tensor(values, dtype=torch.float64) + jitter_um * noise
@@ -299,8 +300,25 @@ def _psf_model(spec: OpticsSpec, modes: tuple[Mode, ...]) -> PsfModel:
     return PsfModel(spec.pupil, modes, spec.psf_px, plan=plan, check=False)
 
 
-def _row(start: Coefficients, modes: tuple[Mode, ...]) -> np.ndarray:
-    return start.to(unit=Unit.UM_RMS).array(modes)
+def _rows(
+    start: Coefficients | Sequence[Coefficients] | None, modes: tuple[Mode, ...], shapes: int
+) -> np.ndarray:
+    if start is None:
+        return np.zeros((shapes, len(modes)))
+    given = [start] * shapes if isinstance(start, Coefficients) else list(start)
+    if len(given) != shapes:
+        raise ConfigError(
+            f"{len(given)} starts for {shapes} shapes", hint="give one, or one for each shape"
+        )
+    for one in given:
+        # Reading only some of a shape would quietly make another camera.
+        left_out = [m for m, value in one.values.items() if value and m not in modes]
+        if left_out:
+            raise ConfigError(
+                f"the shape has modes this camera does not: {left_out}",
+                hint="raise optics.modes, or leave out piston and tilts",
+            )
+    return np.stack([one.to(unit=Unit.UM_RMS).array(modes) for one in given])
 
 
 def _as_coefficients(row_um: np.ndarray, spec: OpticsSpec) -> Coefficients:

@@ -198,8 +198,8 @@ def identity_loss(painted: Tensor, source: Tensor, margin: float) -> Tensor:
     Zero once the cosine is below ``margin``.
 
     Args:
-        painted: ``(batch, n)`` embeddings of outputs.
-        source: ``(batch, n)`` embeddings of sources.
+        painted: ``(batch, n)`` vectors of outputs.
+        source: ``(batch, n)`` vectors of sources, from the same network.
         margin: Cosine below which two faces count as two people.
     """
     cosine = fn.cosine_similarity(painted, source, dim=1)

@@ -108,6 +108,9 @@ class DesignConfig(_Frozen):
         teacher: Run or bundle whose U is U*.
         low_res: Pixels across the paper's low-resolution camera: nothing optical is
             learned, and U learns to read its frames (eq. 5 alone).
+        fixed: Coefficient files (or shipped names) of a camera that is not to be
+            changed: only U learns to read it (eq. 5). Several are the shapes of one
+            exposure.
         shapes: Mirror shapes within one exposure; 1 is the paper's fixed shape.
         jitter_waves: Random start around the aberration-free lens, waves RMS per mode.
         alpha1: Weight of the distance to the fixed defocus PSF (eq. 4).
@@ -121,6 +124,7 @@ class DesignConfig(_Frozen):
 
     teacher: str = ""
     low_res: int = Field(0, ge=0)
+    fixed: tuple[str, ...] = ()
     shapes: int = Field(1, ge=1)
     jitter_waves: float = Field(0.02, ge=0)
     alpha1: float = Field(0.1, ge=0)
@@ -166,7 +170,8 @@ class LossWeights(_Frozen):
         perceptual: Eq. 11.
         expression: Eq. 12, in the form of ``expression_form``.
         heatmap: U* of the output against U* of the scene (published code).
-        landmark: Ours.
+        landmark: Ours: distance of landmarks of output and truth.
+        identity: Ours: S must not find the source in the output, see ``identity_margin``.
         r1: Gradient penalty of D.
     """
 
@@ -178,6 +183,7 @@ class LossWeights(_Frozen):
     expression: float = 1.0
     heatmap: float = 100.0
     landmark: float = 0.0
+    identity: float = 0.0
     r1: float = 1.0
 
 
@@ -192,6 +198,8 @@ class FaceConfig(_Frozen):
         weights: Weights of the losses.
         expression_form: ``flow`` (motion), ``painted`` (eq. 12 on the painted face),
             ``printed`` (eq. 12 word by word; trains U only).
+        identity_margin: Cosine of two style codes below which two faces count as two
+            people, for ``weights.identity``.
         use_heatmap: False leaves the masks out (ablation H).
         latents: Also train with styles from random latents.
         diversity_steps: Steps over which diversity falls to 0.
@@ -207,6 +215,7 @@ class FaceConfig(_Frozen):
     psf_bank: str = ""
     weights: LossWeights = LossWeights()
     expression_form: Literal["flow", "painted", "printed"] = "flow"
+    identity_margin: float = Field(0.3, ge=-1, le=1)
     use_heatmap: bool = True
     latents: bool = False
     diversity_steps: int = Field(100_000, ge=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from camera_rig.errors import ConfigError
 from models.data import FaceSource
@@ -69,6 +70,11 @@ class FinetuneTask(FacesTask):
             weight_decay=settings.decay,
         )
         return [Group("finetune", objective, optimiser)]
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """All but D and the mapping network: neither takes part, and a bundle has none."""
+        return {k: v for k, v in super().networks.items() if k not in ("critic", "mapping")}
 
     @property
     def averaged(self) -> Sequence[str]:

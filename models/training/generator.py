@@ -167,9 +167,9 @@ class FacesTask(Task):
         sums = {"heatmap": 0.0, "landmarks_px": 0.0, "perceptual": 0.0}
         for number, face in enumerate(faces):
             scene = self.placed([face.picture])
-            reference = self._shown_reference(number)
+            reference = self.shown_reference(number)
             wanted = self.placed([reference.picture])
-            shown = self._painted(networks, scene, wanted, reference.domain)
+            shown = self.painted(networks, scene, wanted, reference.domain)
             truth, found = frozen.teacher(scene), frozen.teacher(shown)
             inner = list(frozen.layout.inner)
             away = read_landmarks(found, frozen.layout) - read_landmarks(truth, frozen.layout)
@@ -184,12 +184,12 @@ class FacesTask(Task):
         )
         return {**found_mean, "score": score}
 
-    def _shown_reference(self, number: int) -> Face:
+    def shown_reference(self, number: int) -> Face:
         """Another reference for each number, spread over the set."""
         count = len(self.references)
         return self.references[(count // 2 + number * max(1, count // 7)) % count]
 
-    def _painted(
+    def painted(
         self, networks: Mapping[str, nn.Module], scene: Tensor, reference: Tensor, domain: int
     ) -> Tensor:
         """Faces in 0 … 1 for scenes, all in the style of one reference."""
@@ -203,7 +203,7 @@ class FacesTask(Task):
     def sheet(self, networks: Mapping[str, nn.Module]) -> np.ndarray:
         """Return sources (unless sensitive), frames, then a row per reference."""
         sources = self.held_out_faces(_SOURCES_SHOWN)
-        references = [self._shown_reference(n) for n in range(_REFERENCES_SHOWN)]
+        references = [self.shown_reference(n) for n in range(_REFERENCES_SHOWN)]
         scene = self.placed([f.picture for f in sources])
         blank = torch.ones_like(scene[:1])
         rows = [torch.cat([blank, self.frozen.camera(scene)])]
@@ -211,6 +211,6 @@ class FacesTask(Task):
             rows.insert(0, torch.cat([blank, scene]))
         for reference in references:
             picture = self.placed([reference.picture])
-            painted = self._painted(networks, scene, picture, reference.domain)
+            painted = self.painted(networks, scene, picture, reference.domain)
             rows.append(torch.cat([picture, painted]))
         return tiles(rows)

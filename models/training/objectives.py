@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models import losses
 from models.camera import PrivacyCamera
-from models.heatmaps import LandmarkLayout, guide_masks, read_landmarks, whole_mask
+from models.heatmaps import LandmarkLayout, guide, read_landmarks, whole_mask
 from models.networks import FaceNetworks, HeatmapNetwork
 from models.perception import RandomFeatures
 from models.training.config import FaceConfig
@@ -69,7 +69,7 @@ def look(frozen: Frozen, settings: FaceConfig, batch: Batch) -> Views:
 
 def guiding(maps: Tensor, frozen: Frozen, settings: FaceConfig) -> Tensor:
     """Return the masks of some heatmaps; closed ones without heatmaps (ablation)."""
-    masks = guide_masks(maps, frozen.layout)
+    masks = guide(maps, frozen.layout)
     return masks if settings.use_heatmap else torch.zeros_like(masks)
 
 
@@ -167,6 +167,8 @@ class PainterObjective(nn.Module):
                     read_landmarks(truth, frozen.layout),
                     frozen.size_px,
                 )
+        if weights.identity:
+            terms["identity"] = likeness(self.style, views.scene, batch, face, self.settings)
         return terms
 
     def _expression(self, views: Views, shown: Tensor) -> Tensor:
@@ -217,11 +219,35 @@ class CriticObjective(nn.Module):
 @contextmanager
 def held(network: nn.Module) -> Iterator[None]:
     """Keep a network from collecting gradients for a while."""
+    learning = [p for p in network.parameters() if p.requires_grad]
     network.requires_grad_(False)
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def likeness(
+    style: nn.Module, scene: Tensor, batch: Batch, face: Tensor, settings: FaceConfig
+) -> Tensor:
+    """Return how much S still finds the source's style in the output (ours).
+
+    S is the judge here and is not moved by it. No recogniser takes part: those are
+    kept for the evaluation, which would be worth nothing on a network trained against.
+
+    Args:
+        style: S.
+        scene: x, 0 … 1.
+        batch: Gives the sources' domains.
+        face: The painted faces, -1 … 1.
+        settings: The margin.
+    """
+    domain = batch["source_domain"]
+    with held(style):
+        with torch.no_grad():
+            source = style(scene * 2.0 - 1.0, domain)
+        return losses.identity_loss(style(face, domain), source, settings.identity_margin)
 
 
 class FinetuneObjective(nn.Module):
@@ -266,5 +292,7 @@ class FinetuneObjective(nn.Module):
             "cycle": losses.cycle_loss(views.frame * 2.0 - 1.0, again),
             "heatmap": losses.heatmap_loss(found, truth),
         }
+        if weights.identity:
+            terms["identity"] = likeness(nets.style, views.scene, batch, face, self.settings)
         table = {**weights.model_dump(), "reading": weights.heatmap}
         return {"total": losses.full_objective(terms, table), **terms}

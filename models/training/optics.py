@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camera_rig.config import coefficient_file
 from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
 from models.camera import (
@@ -51,8 +52,9 @@ class DesignObjective(nn.Module):
         super().__init__()
         self.camera, self.heat, self.settings = camera, heat, settings
         self._teacher = (teacher,)  # kept out of the parameters
-        self.learns_optics = isinstance(camera, LearnedCamera)
-        if self.learns_optics:
+        self.has_psf = isinstance(camera, LearnedCamera)
+        self.learns_optics = self.has_psf and camera.coefficients_um.requires_grad
+        if self.has_psf:
             fixed = fixed_defocus(camera.spec, settings.defocus_waves)
             self.register_buffer("fixed_psf", fixed, persistent=False)
 
@@ -114,19 +116,8 @@ class DesignTask(Task):
                 f"the teacher reads {teacher.layout} landmarks, this run {config.layout}",
                 hint="use the teacher's layout",
             )
-        settings, optics = config.design, config.optics
-        self.camera: PrivacyCamera = (
-            LowResolutionCamera(optics, settings.low_res)
-            if settings.low_res
-            else LearnedCamera(
-                optics,
-                start,
-                shapes=settings.shapes,
-                jitter_um=settings.jitter_waves * optics.reference_nm / 1000.0,
-                seed=config.seed,
-                why_not=why_not,
-            )
-        )
+        settings = config.design
+        self.camera = _front_end(config, start, why_not)
         self._limit()
         self.heat = build_heatmap_network(config.sizes, self.layout.points, config.seed)
         self.teacher = build_heatmap_network(config.sizes, self.layout.points, config.seed)
@@ -169,7 +160,7 @@ class DesignTask(Task):
 
     def _limit(self) -> dict[str, float]:
         camera = self.camera
-        if not isinstance(camera, LearnedCamera):
+        if not isinstance(camera, LearnedCamera) or not camera.coefficients_um.requires_grad:
             return {}
         met = camera.make_feasible()
         strength = max(shape.rms for shape in camera.coefficients)
@@ -195,7 +186,7 @@ class DesignTask(Task):
             "heatmap": heatmap_loss(heat(frame), self.teacher(scene)),
             "frame_db": psnr_db((frame - scene).square().mean((1, 2, 3))).mean(),
         }
-        if self.objective.learns_optics:
+        if self.objective.has_psf:
             psf, fixed = self.camera.psf(), self.objective.fixed_psf
             optics = optics_loss(scene, frame, psf, fixed, settings.alpha1)
             found["objective"] = design_loss(optics, found["heatmap"], settings.alpha2)
@@ -208,3 +199,34 @@ class DesignTask(Task):
         frame = self.camera(scene)
         maps = shown_maps(networks["heat"](frame), scene.shape[-1])
         return tiles([frame, maps] if self.faces.sensitive else [scene, frame, maps])
+
+
+def _front_end(
+    config: RunConfig, start: Coefficients | None, why_not: WhyNot | None
+) -> PrivacyCamera:
+    settings, optics = config.design, config.optics
+    if settings.low_res:
+        return LowResolutionCamera(optics, settings.low_res)
+    if settings.fixed:
+        return _fixed_camera(config, why_not)
+    return LearnedCamera(
+        optics,
+        start,
+        shapes=settings.shapes,
+        jitter_um=settings.jitter_waves * optics.reference_nm / 1000.0,
+        seed=config.seed,
+        why_not=why_not,
+    )
+
+
+def _fixed_camera(config: RunConfig, why_not: WhyNot | None) -> LearnedCamera:
+    """Return the camera of given shapes; a shape that cannot be made is refused."""
+    shapes = [Coefficients.load(coefficient_file(name)) for name in config.design.fixed]
+    camera = LearnedCamera(config.optics, shapes, shapes=len(shapes), why_not=why_not)
+    if reasons := camera.make_feasible():
+        raise ConfigError(
+            f"a given shape cannot be shown: {'; '.join(reasons)}",
+            hint="raise optics.max_waves_rms where the sampling is in the way, or scale the shape",
+        )
+    camera.requires_grad_(False)
+    return camera

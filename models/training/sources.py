@@ -32,7 +32,7 @@ class Trained:
         origin: Where they come from.
         sizes: The networks.
         layout: Name of the landmark layout.
-        domains: Number of domains S and D were made for; 0 without them.
+        domains: Number of domains S was made for; 0 without it.
         optics: The camera.
         parts: Network name to its tensors.
         coefficients: The learned shapes; empty without a learned optic.
@@ -94,8 +94,8 @@ def _from_run(folder: Path) -> Trained:
     parts = {name: saved.part(name) for name in names}
     parts.update({name: saved.part(f"ema/{name}") for name in averaged})
     domains = 0
-    if "critic" in parts:
-        domains = int(parts["critic"]["judge.weight"].shape[0])
+    if "heads.weight" in parts.get("style", {}):
+        domains = len(parts["style"]["heads.weight"])  # S ships; D stays with its run
     return Trained(
         origin=folder,
         sizes=config.sizes,

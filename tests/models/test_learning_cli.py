@@ -99,11 +99,16 @@ def test_finetune_on_pairs_with_a_measured_psf(runs, pairs, faces_folder, tmp_pa
     root, _ = runs
     spec = OpticsSpec(psf_px=15, max_waves_rms=0.3)
     np.save(tmp_path / "psf.npy", fixed_defocus(spec, 0.2).numpy()[None])
-    rig("finetune", root / "faces", pairs, "--out", tmp_path / "tuned", "--references",
+    rig("finetune", root / "b", pairs, "--out", tmp_path / "tuned", "--references",
         faces_folder, "--psf-bank", tmp_path / "psf.npy", "--steps", 2, "--device", "cpu",
         "--set", "engine.batch=2", "--set", "engine.sheet_every=2",
         "--set", "data.held_out=0.25")  # fmt: skip
-    before = _network(root / "faces", "heat"), _network(root / "faces", "generator")
+    from models.training.sources import open_trained
+
+    # A bundle has no D, and fine-tuning needs none.
+    for folder in (root / "b", tmp_path / "tuned"):
+        assert "critic" not in open_trained(folder).parts and open_trained(folder).domains == 1
+    before = _network(root / "b", "heat"), _network(root / "b", "generator")
     after = _network(tmp_path / "tuned", "heat"), _network(tmp_path / "tuned", "generator")
     for one, two in zip(before, after, strict=True):
         assert any(not np.array_equal(one[k], two[k]) for k in one)
@@ -133,6 +138,22 @@ def test_sweep_over_the_adversary_makes_one_run_each(runs, faces_folder, tmp_pat
     assert len(made["designs"][0]["coefficients"]) == 3
     assert made["designs"][0]["round_s"] >= 3 * 0.005  # three settling times at least
     assert (tmp_path / "s" / "adversary-0.5" / "coefficients-02.yaml").exists()
+
+
+def test_pareto_writes_numbers_and_a_picture(runs, faces_folder, tmp_path):
+    root, _ = runs
+    made = rig(
+        "design", "--out", tmp_path / "p", "--data", faces_folder, "--mirror", "", "--pareto",
+        "--teacher", root / "design" / "teacher", "--steps", 1, "--adversary", 0.5,
+        "--heatmap-weight", 0, "--heatmap-weight", 5, "--set", "data.held_out=0.25",
+        *SMALL, *OPTICS, "--json",
+    )  # fmt: skip
+    told = json.loads((tmp_path / "p" / "pareto.json").read_text())
+    assert [row["alpha2"] for row in told] == [0, 5] and told == made["designs"]
+    assert not all(row["beaten"] for row in told)
+    assert cv2.imread(str(tmp_path / "p" / "pareto.png")) is not None
+    error = rig("design", "--out", tmp_path / "x", "--pareto", "--low-res", 8, "--json", code=2)
+    assert "no weights to sweep" in error["message"]
 
 
 def test_low_resolution_goes_through_the_same_path(runs, faces_folder, tmp_path):

@@ -263,6 +263,40 @@ def test_design_from_zero_lowers_eq_6_and_stays_feasible(heat_run, tiny_config, 
     assert max(x.get("camera/limits_met", 0) for x in lines) > 0
 
 
+def test_a_given_camera_stays_and_u_learns_it(heat_run, tiny_config, tmp_path):
+    from camera_rig.optics import Coefficients, Order, Unit
+
+    names = []
+    for number, value in ((4, 0.2), (6, -0.1)):
+        shape = Coefficients.numbered({number: value}, Unit.WAVES_RMS, Order.NOLL, 550)
+        names.append(str(tmp_path / f"c{number}.yaml"))
+        shape.save(names[-1])
+    config = tiny_config(
+        "design", design={"teacher": str(heat_run), "fixed": names}, engine={"validate_every": 2}
+    )
+    train(config, tmp_path / "d", ALONE)
+    after = open_trained(tmp_path / "d")
+    first, second = after.coefficients
+    assert first.numbers[4] == pytest.approx(0.2) and second.numbers[6] == pytest.approx(-0.1)
+    assert first.numbers[6] == second.numbers[4] == 0
+    moved = [not torch.equal(after.parts["heat"][k], v) for k, v in after.parts["teacher"].items()]
+    assert any(moved)
+    text = (tmp_path / "d" / "metrics.jsonl").read_text()
+    assert "held-out/recovered_db" in text and "design/optics" not in text
+    with pytest.raises(ConfigError, match="cannot be shown: too strong"):
+        train(
+            config, tmp_path / "x", ALONE, why_not=lambda s: ["too strong"] if s.rms > 0.15 else []
+        )
+
+
+def test_identity_term_is_learned_when_asked_for(config_of, tmp_path):
+    parts = {"weights": {"identity": 1.0}, "identity_margin": -1.0}
+    train(config_of("faces", faces=parts), tmp_path / "r", ALONE)
+    lines = [json.loads(x) for x in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert all(0.0 < x["painter/identity"] <= 2.0 for x in lines if "painter/identity" in x)
+    assert any("painter/identity" in x for x in lines)
+
+
 def test_faces_learn_one_batch(config_of, tmp_path):
     config = config_of(
         "faces",
