@@ -6,6 +6,13 @@
 
 from camera_rig.server.app import create_app
 from camera_rig.server.host import DeviceHost
-from camera_rig.server.run import ServeOptions, listen, serve
+from camera_rig.server.run import ServeOptions, listen, serve, stopped_by_any_signal
 
-__all__ = ["DeviceHost", "ServeOptions", "create_app", "listen", "serve"]
+__all__ = [
+    "DeviceHost",
+    "ServeOptions",
+    "create_app",
+    "listen",
+    "serve",
+    "stopped_by_any_signal",
+]

@@ -21,7 +21,7 @@ from camera_rig.server.app import create_app
 from camera_rig.server.host import DeviceHost
 from camera_rig.tokens import read_token
 
-__all__ = ["ServeOptions", "listen", "serve"]
+__all__ = ["ServeOptions", "listen", "serve", "stopped_by_any_signal"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def serve(
     import uvicorn
 
     token = read_token(options.token_file)
-    with _stopped_by_any_signal():
+    with stopped_by_any_signal():
         try:
             host.open()
             host.watch()
@@ -106,7 +106,7 @@ def serve(
 
 
 @contextmanager
-def _stopped_by_any_signal() -> Iterator[None]:
+def stopped_by_any_signal() -> Iterator[None]:
     """Turn the signals that stop a service into KeyboardInterrupt, as Ctrl-C is.
 
     By default they end the process at once, without the way to the safe state. The HTTP

@@ -116,6 +116,7 @@ def preview(
     Example: rig preview --config simulated
     """
     from camera_rig.config import load_config
+    from camera_rig.server import stopped_by_any_signal
 
     server = _server_options(
         bind=bind, port=port, names=tuple(name or ()), certificate=certificate, key=key,
@@ -125,7 +126,9 @@ def preview(
     if show_side:
         from cli.preview.session import target_session
 
-        with target_session(loaded, subject, no_person=no_person) as targets:
+        with stopped_by_any_signal(), target_session(
+            loaded, subject, no_person=no_person
+        ) as targets:  # fmt: skip
             _serve(targets, server, token, open_page=open_page)
         return
     from cli.preview.outputs import show_window, side_outputs
@@ -140,9 +143,11 @@ def preview(
         simulated=simulated,
         duration_s=duration,
     )  # fmt: skip
-    with live_session(request) as session, side_outputs(
-        session.live, virtual_camera=virtual_camera, record=record
-    ):  # fmt: skip
+    with (
+        stopped_by_any_signal(),
+        live_session(request) as session,
+        side_outputs(session.live, virtual_camera=virtual_camera, record=record),
+    ):
         if window:
             show_window(session.live)
         else:

@@ -21,7 +21,7 @@ from camera_rig.errors import StateError
 __all__ = ["Hub", "Shown", "View", "Viewer", "pack"]
 
 MAGIC = b"RIG1"
-_HEAD = struct.Struct("<4sIfB")
+_HEAD = struct.Struct("<4sIfBB")
 _PART = struct.Struct("<BI")
 _KEPT_TIMES = 240
 
@@ -50,16 +50,23 @@ class Shown(Protocol):
         """Middle of the exposure, s on the rig clock; None for a card without a frame."""
         ...
 
+    @property
+    def why(self) -> str | None:
+        """Kind of reason for a card; None for a picture."""
+        ...
 
-def pack(number: int, age_ms: float, parts: Mapping[View, bytes]) -> bytes:
+
+def pack(shown: Shown, age_ms: float, parts: Mapping[View, bytes]) -> bytes:
     """Return the message that carries one moment to a viewer.
 
     Little endian: ``RIG1``, number (u32), age when it left (f32, ms, NaN when it has
-    none), count of parts (u8); for each part its view (u8) and length (u32); the JPEGs.
+    none), count of parts (u8), length of the kind of reason (u8, 0 for a picture); for
+    each part its view (u8) and length (u32); the kind of reason; the JPEGs.
     """
-    head = _HEAD.pack(MAGIC, number & 0xFFFFFFFF, age_ms, len(parts))
+    why = (shown.why or "").encode()
+    head = _HEAD.pack(MAGIC, shown.number & 0xFFFFFFFF, age_ms, len(parts), len(why))
     table = b"".join(_PART.pack(_NUMBERS[view], len(jpeg)) for view, jpeg in parts.items())
-    return head + table + b"".join(parts.values())
+    return head + table + why + b"".join(parts.values())
 
 
 class Hub:

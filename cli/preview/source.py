@@ -92,6 +92,7 @@ class _Targets:
     captured_s: float | None
     frames: Mapping[View, Frame]
     coded: dict[View, bytes]
+    why: str | None = None
 
 
 class TargetSource:

@@ -93,7 +93,7 @@ class Streams:
             parts = await asyncio.to_thread(self.source.coded, shown, viewer.views)
             try:
                 async with asyncio.timeout(self.patience_s):
-                    await socket.send_bytes(pack(shown.number, self._age_ms(shown), parts))
+                    await socket.send_bytes(pack(shown, self._age_ms(shown), parts))
                     self.source.note_sent(shown)
                     await viewer.acked()
             except TimeoutError:

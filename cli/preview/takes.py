@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from camera_rig.errors import PrivacyError, RigError, StateError, StorageError
+from camera_rig.interrupt import SafeInterrupt
 
 if TYPE_CHECKING:
     from camera_rig.recording.consent import RecordingPermit
@@ -110,10 +111,11 @@ class TakeDesk:
         return self.state()
 
     def close(self) -> None:
-        """End a running take and wait until it is sealed."""
-        self.stop()
-        if self._thread is not None:
-            self._thread.join()
+        """End a running take and wait until it is sealed; a Ctrl-C waits too."""
+        with SafeInterrupt():
+            self.stop()
+            if self._thread is not None:
+                self._thread.join()
 
     def state(self) -> dict[str, Any]:
         """Return consent, phase, counts of the running take and how the last one ended."""

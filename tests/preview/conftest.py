@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 
@@ -13,12 +14,15 @@ from tests.preview.served import live_preview, serving, tiny_bundle
 def chromium():
     """A browser; tests are skipped without one unless the environment says it must be there."""
     place = shutil.which("chromium") or shutil.which("chromium-browser")
-    if place is None:
-        reason = "chromium is not installed (Debian: apt install chromium)"
+    library = importlib.util.find_spec("playwright")
+    if place is None or library is None:
+        reason = "no chromium (Debian: apt install chromium)" if library else "no playwright"
         if os.environ.get("RIG_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    from playwright.sync_api import sync_playwright
+
+    playwright = sync_playwright().start()
     browser = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
     yield browser
     browser.close()

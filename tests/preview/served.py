@@ -100,6 +100,7 @@ class Drawn:
 
     number: int
     captured_s: float | None
+    why: str | None = None
 
 
 class DrawnSource:

@@ -24,10 +24,11 @@ FACE = frozenset({View.FACE})
 
 
 def test_a_message_says_what_is_in_it():
-    message = pack(7, 12.5, {View.PRIVACY: b"abc", View.FACE: b"de"})
-    assert struct.unpack_from("<4sIfB", message) == (b"RIG1", 7, 12.5, 2)
-    assert struct.unpack_from("<BIBI", message, 13) == (1, 3, 0, 2)
-    assert message[23:] == b"abcde"
+    card = Drawn(7, None, why="late")
+    message = pack(card, 12.5, {View.PRIVACY: b"abc", View.FACE: b"de"})
+    assert struct.unpack_from("<4sIfBB", message) == (b"RIG1", 7, 12.5, 2, 4)
+    assert struct.unpack_from("<BIBI", message, 14) == (1, 3, 0, 2)
+    assert message[24:] == b"lateabcde"
 
 
 def test_a_viewer_gets_the_newest_once_and_counts_what_it_missed():

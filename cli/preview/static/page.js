@@ -6,6 +6,7 @@ import { loadMirror, showMoved, showTake } from "/panels.js";
 
 const VIEWS = ["face", "privacy", "side"]; // by their numbers on the wire
 const NAMES = { face: "De-identified", privacy: "What the privacy camera sees", side: "Side camera: calibration targets only" };
+const WORDS = { starting: "Starting", stopped: "Stopped", mirror: "Mirror not confirmed", optics: "Other optics", calibration: "Calibration stale", camera: "No camera picture", failed: "A stage failed", late: "Too late to show", "no face": "No face", sharp: "Too sharp to show", unsure: "Not sure enough", card: "Nothing to show" };
 const STALE_MS = 2500, SPARK = 120;
 
 // ---------------------------------------------------------------- coming in
@@ -56,6 +57,13 @@ function cover(title, text, said) {
   $("cover-text").textContent = text;
   $("cover").hidden = false;
   if (said) verdict("gone", said);
+}
+
+// Said with each picture, so that the word and the picture never disagree.
+function judge(why) {
+  if (page.state?.live.targets) verdict("card", "Calibration targets");
+  else if (why) verdict("card", WORDS[why] || sentence(why));
+  else verdict("shown", "De-identified");
 }
 
 function verdict(is, text) {
@@ -121,10 +129,11 @@ function watch() {
 
 async function paintAll(data, socket) {
   const head = new DataView(data);
-  const number = head.getUint32(4, true), count = head.getUint8(12);
-  let at = 13 + 5 * count, painted = {};
+  const number = head.getUint32(4, true), count = head.getUint8(12), told = head.getUint8(13);
+  const why = new TextDecoder().decode(new Uint8Array(data, 14 + 5 * count, told));
+  let at = 14 + 5 * count + told, painted = {};
   for (let part = 0; part < count; part += 1) {
-    const view = VIEWS[head.getUint8(13 + 5 * part)], length = head.getUint32(14 + 5 * part, true);
+    const view = VIEWS[head.getUint8(14 + 5 * part)], length = head.getUint32(15 + 5 * part, true);
     painted[view] = createImageBitmap(new Blob([new Uint8Array(data, at, length)], { type: "image/jpeg" }));
     at += length;
   }
@@ -137,6 +146,7 @@ async function paintAll(data, socket) {
   if (painted[large]) paint($("canvas-large"), painted[large]);
   if (painted[beside]) paint($("canvas-beside"), painted[beside]); else clear($("canvas-beside"));
   $("beside-empty").hidden = Boolean(painted[beside]);
+  judge(why);
   page.painted += 1;
   page.paintedAt = performance.now();
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "ack", number }));
@@ -147,6 +157,7 @@ const nextFrame = () => new Promise((done) => { requestAnimationFrame(done); set
 
 function paint(canvas, bitmap) {
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+  canvas.parentElement.style.setProperty("--aspect", `${bitmap.width} / ${bitmap.height}`);
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   canvas.dataset.painted = String(Number(canvas.dataset.painted || 0) + 1);
   bitmap.close();
@@ -170,9 +181,8 @@ function show(state) {
   if (performance.now() - page.paintedAt < STALE_MS) { $("cover").hidden = true; $("login").hidden = true; }
   $("caption-large").textContent = NAMES[page.views[0]];
   $("caption-beside").textContent = NAMES[page.views[1]] || "";
-  if (live.targets) verdict("card", live.reason || "Calibration targets, nobody before the rig");
-  else if (live.showing) verdict("shown", "De-identified");
-  else verdict("card", sentence(live.reason) || "Starting");
+  $("verdict").title = live.reason || "";
+  if (page.transport === "MJPEG") judge(live.showing ? "" : "card");
   if (!live.targets) showFigures(live, viewers);
   showMoved(panel);
   showTake(take);
@@ -187,14 +197,14 @@ function showFigures(live, viewers) {
   const { stages, camera, mirror } = live;
   const sent = stages.captured_to_sent;
   const latency = viewers.painted_p50_ms ?? sent?.p50_ms;
-  tile("latency", digits(latency), sent ? `capture to painted; sent after ${digits(sent.p50_ms)}, 95 of 100 in ${digits(sent.p95_ms)}` : "capture to painted", latency);
+  tile("latency", digits(latency), sent ? `to painted; sent ${digits(sent.p50_ms)}, p95 ${digits(sent.p95_ms)}` : "capture to painted", latency);
   const rateShown = page.transport === "MJPEG" ? live.fps : page.rate;
-  tile("rate", digits(rateShown), `painted here; the camera gives ${digits(camera.fps, 1)}`, rateShown);
+  tile("rate", digits(rateShown), `here; camera ${digits(camera.fps, 1)}`, rateShown);
   const lost = camera.lost - (page.lostBefore ?? camera.lost);
   page.lostBefore = camera.lost;
-  tile("drops", String(camera.lost), `lost by the camera; ${camera.skipped} overtaken by newer`, lost, lost > 0);
+  tile("drops", String(camera.lost), `by the camera; ${camera.skipped} overtaken`, lost, lost > 0);
   const heat = Math.max(...Object.values(mirror.temperatures_c));
-  const stands = mirror.confirmed ? "private shape confirmed" : mirror.reasons[0] || "not confirmed";
+  const stands = mirror.confirmed ? "private shape stands" : mirror.reasons[0] || "not confirmed";
   tile("heat", Number.isFinite(heat) ? digits(heat, 1) : "–", stands, Number.isFinite(heat) ? heat : undefined, !mirror.confirmed);
   showBars(stages);
   facts($("facts"), [["engine", live.engine || "choosing"], ["bundle", live.bundle], ["style", live.reference], ["shape", mirror.shape || "–"], ["faces · cards", `${live.faces} · ${Object.values(live.blanks).reduce((a, b) => a + b, 0)}`], ["viewers", `${viewers.now} of ${viewers.most}${viewers.dropped ? `, ${viewers.dropped} too slow` : ""}`]]);
@@ -231,7 +241,7 @@ function showBars(stages) {
   const most = Math.max(1, ...names.map((name) => stages[name].p95_ms));
   list.replaceChildren(...[...parts, ...whole].map((name) => {
     const { p50_ms, p95_ms } = stages[name], item = document.createElement("li");
-    item.className = name.includes("_to_") ? "whole" : "";
+    item.className = name.includes("_to_") ? (name === whole[0] ? "whole first" : "whole") : "";
     const label = make("span", "", name.replace("captured_to_", "capture → ").replace("received_to_", "receipt → "));
     const track = make("span", "track"), median = make("span", "median"), tail = make("span", "tail");
     median.style.width = `${(100 * p50_ms) / most}%`;

@@ -39,7 +39,8 @@ export async function loadMirror() {
   $("psf-none").hidden = Boolean(measured);
   if (measured) {
     picture($("psf-measured"), measured.png, "image/png");
-    $("psf-measured-note").textContent = `at rest, ${measured.made_at.slice(0, 10)}`;
+    $("psf-measured").title = `mirror at rest, ${measured.made_at.slice(0, 16).replace("T", " ")} UTC`;
+    $("psf-measured-note").textContent = `at rest`;
   }
   showPlan(mirror.panel);
 }
@@ -105,7 +106,7 @@ function showPlan(plan) {
   mirror.plan = plan;
   for (const row of document.querySelectorAll(".slider")) row.classList.toggle("excess", Boolean(plan.excess_um[row.dataset.noll]));
   picture($("psf-predicted"), plan.psf.png, "image/png");
-  $("psf-predicted-note").textContent = `${digits(plan.psf.width_um)} µm across`;
+  $("psf-predicted-note").textContent = `${digits(plan.psf.width_um)} µm wide`;
   sayPlan();
 }
 
