@@ -27,6 +27,9 @@ def build(
     other_moment: Annotated[
         bool, typer.Option(help="Show the right face at another moment than the source picture.")
     ] = False,
+    alike: Annotated[
+        bool, typer.Option(help="Other faces share sex, skin and age, where these are known.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Decides faces and orders.")] = 0,
     contact: Annotated[str, typer.Option(help="Whom participants can ask; printed.")] = "",
     references: Annotated[
@@ -50,6 +53,7 @@ def build(
         questions=questions,
         choices=choices,
         other_moment=other_moment,
+        alike=alike,
         seed=seed,
         contact=contact,
     )

@@ -48,7 +48,7 @@ class Scenario(StrEnum):
 ASKED = {
     Scenario.PROTECTED: "How well is the identity of this person protected in picture B?",
     Scenario.SOURCE_OF_OUTPUT: "Picture A was made from one of these faces. Which one?",
-    Scenario.SOURCE_OF_FRAME: "Picture A is a distorted photograph of one of these people. Whom?",
+    Scenario.SOURCE_OF_FRAME: "Picture A is a distorted photograph of one of these people. Which one?",
     Scenario.EXPRESSION: "Does picture B keep the facial expression of picture A?",
 }
 """The words of each scenario."""
@@ -67,6 +67,8 @@ class StudyPlan(_Stored):
         choices: Faces to choose among.
         other_moment: The right face is shown at another moment than the picture was made
             from; else it is the very source picture, as published.
+        alike: The other faces share sex, skin and age with the right one as far as the
+            set has such people; else they are drawn from all, as published.
         seed: Decides faces, and with a participant's code the order of everything.
         contact: Whom participants can ask; printed on the page.
     """
@@ -75,6 +77,7 @@ class StudyPlan(_Stored):
     questions: int = Field(5, ge=1)
     choices: int = Field(5, ge=2)
     other_moment: bool = False
+    alike: bool = False
     seed: int = 0
     contact: str = ""
 
@@ -277,7 +280,7 @@ class _Assembler:
         self._add(question, truth)
 
     def _search(self, scenario: Scenario, about: str, source: Sample) -> None:
-        others = self.chance.permutation([who for who in self.moments if who != source.person])
+        others = self._others(source)
         faces = [self._drawn(self.moments[int(w)]) for w in others[: self.plan.choices - 1]]
         right = self._right(source)
         place = int(self.chance.integers(0, self.plan.choices))
@@ -298,6 +301,18 @@ class _Assembler:
             right=tokens[place],
         )
         self._add(question, truth)
+
+    def _others(self, source: Sample) -> list[int]:
+        """Everybody else by chance; people like the source first when that is wanted."""
+        drawn = [int(w) for w in self.chance.permutation(list(self.moments)) if w != source.person]
+        if not self.plan.alike:
+            return drawn
+
+        def shared(who: int) -> int:
+            theirs = self.moments[who][0].attributes
+            return sum(theirs.get(key) == value for key, value in source.attributes.items())
+
+        return sorted(drawn, key=shared, reverse=True)
 
     def _right(self, source: Sample) -> Sample:
         others = [s for s in self.moments[source.person] if s is not source]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from scipy.stats import binomtest
 
 from camera_rig.errors import ConfigError, PrivacyError, StorageError
 from models.evaluation.material import Material, Sample
-from models.evaluation.study import KEY, PAGE, Scenario, StudyKey, StudyPlan, assemble, write_study
+from models.evaluation.study import (
+    KEY,
+    PAGE,
+    Scenario,
+    StudyKey,
+    StudyPlan,
+    _address,
+    assemble,
+    write_study,
+)
 from models.evaluation.study_score import Answers, read_results, score, wilson
 from models.evaluation.systems import Pixelation, Unprotected
 from tests.models.conftest import draw_face
@@ -69,7 +79,7 @@ def test_four_scenarios_with_as_many_questions_as_asked(study):
 
 def test_the_right_answer_is_the_source_and_no_other_face_is_of_that_person(study):
     by_name = {s.name: s for s in material().samples}
-    pictures = {s.name: assemble_address(s.picture) for s in by_name.values()}
+    pictures = {s.name: _address(s.picture) for s in by_name.values()}
     for question in study.questions:
         if question.words:
             continue
@@ -80,12 +90,6 @@ def test_the_right_answer_is_the_source_and_no_other_face_is_of_that_person(stud
         own = {pictures[n] for n, s in by_name.items() if s.person == person}
         others = [study.pictures[n] for token, n in shown.items() if token != truth.right]
         assert not own & set(others) and len(set(others)) == 3
-
-
-def assemble_address(picture):
-    from models.evaluation.study import _address
-
-    return _address(picture)
 
 
 def test_the_right_face_stands_at_every_place_and_seeds_decide(study):
@@ -100,6 +104,24 @@ def test_the_right_face_stands_at_every_place_and_seeds_decide(study):
                 places.append(q.options.index(made.key.truths[q.id].right))
     counts = np.bincount(places, minlength=4)
     assert counts.min() > 0.5 * len(places) / 4
+
+
+def test_other_faces_are_like_the_right_one_when_wanted():
+    plain = material()
+    told = [
+        replace(s, attributes={"sex": "female" if s.person % 2 else "male"}) for s in plain.samples
+    ]
+    alike = replace(plain, samples=tuple(told))
+    made = assemble(alike, SYSTEMS, PLAN.model_copy(update={"alike": True}))
+    parity = {_address(s.picture): s.person % 2 for s in alike.samples}
+    searches = [q for q in made.questions if not q.words]
+    for question in searches:
+        assert len({parity[made.pictures[n]] for n in question.pictures}) == 1
+    mixed = assemble(alike, SYSTEMS, PLAN)
+    kinds = [
+        len({parity[mixed.pictures[n]] for n in q.pictures}) for q in mixed.questions if q.pictures
+    ]
+    assert max(kinds) == 2
 
 
 def test_another_moment_is_another_picture():
