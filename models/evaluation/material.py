@@ -21,6 +21,7 @@ from camera_rig.errors import ConfigError, StorageError
 from camera_rig.recording.consent import Scope
 from camera_rig.recording.prepared import PreparedSet
 from models.data import LABELS, Face, FaceSource, open_folder
+from models.evaluation.detectors import HogDetector, LandmarkReader
 from models.evaluation.embedders import Floats, Picture
 from models.prepared import PreparedFaces
 
@@ -248,12 +249,16 @@ def _labels(folder: Path) -> dict[str, Any]:
 
 
 def found_landmarks() -> Landmarks:
-    """Return a finder of 68 landmarks: dlib's detector for the box, then its points."""
-    from models.evaluation.detectors import HogDetector, LandmarkReader
+    """Return a finder of 68 landmarks: dlib's detector for the box, then its points.
 
-    detect, read = HogDetector(), LandmarkReader()
+    The networks are loaded at the first picture that needs them.
+    """
+    tools: list[tuple[HogDetector, LandmarkReader]] = []
 
     def find(picture: Picture) -> Floats | None:
+        if not tools:
+            tools.append((HogDetector(), LandmarkReader()))
+        detect, read = tools[0]
         face = detect(picture)
         return None if face is None else read(picture, face.box)
 

@@ -24,7 +24,7 @@ SHUFFLES = 200
 LEAST_PEOPLE = 3
 """A group of fewer people is told but takes no part in a gap."""
 
-_BINS = 4096
+_BINS = 2048
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,11 @@ class Crowd:
             }
             large = np.array([m for m in masks.values() if m.sum() >= LEAST_PEOPLE])
             if len(large) > 1:
-                gaps[attribute] = _gap(statistic(large))
-                shuffled = [
-                    _gap(statistic(large[:, rng.permutation(persons)])) for _ in range(SHUFFLES)
-                ]
-                finite = [gap for gap in shuffled if np.isfinite(gap)]
-                chance[attribute] = float(np.quantile(finite, 0.95)) if finite else float("nan")
+                gaps[attribute] = float(_gaps(statistic(large)[None])[0])
+                lots = np.stack([large[:, rng.permutation(persons)] for _ in range(SHUFFLES)])
+                spread = _gaps(statistic(lots.reshape(-1, persons)).reshape(SHUFFLES, -1))
+                finite = spread[np.isfinite(spread)]
+                chance[attribute] = float(np.quantile(finite, 0.95)) if len(finite) else np.nan
         return Figure(
             value, None if low is None else float(low), None if high is None else float(high),
             count, groups, gaps, chance,
@@ -152,7 +151,7 @@ def weighted_mean(sums: Floats, counts: Floats) -> Statistic:
 class PairCurves:
     """Distances of same and different pairs as counts per person and step.
 
-    With at most 4096 distinct distances every step is one of them and nothing is
+    With at most 2048 distinct distances every step is one of them and nothing is
     rounded; with more, steps are the middles of as many equal shares of all distances.
 
     Args:
@@ -240,6 +239,9 @@ class PairCurves:
         return np.asarray(low + share * (high - low))
 
 
-def _gap(values: Floats) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.max() - finite.min()) if len(finite) > 1 else float("nan")
+def _gaps(values: Floats) -> Floats:
+    """Return the largest difference in each row; NaN where fewer than two values are known."""
+    known = np.isfinite(values)
+    high = np.where(known, values, -np.inf).max(1)
+    low = np.where(known, values, np.inf).min(1)
+    return np.asarray(np.where(known.sum(1) > 1, high - low, np.nan))

@@ -33,7 +33,7 @@ BUNDLE = "bundle"
 BASELINES = ("original", "optics", "low-resolution", "defocus", "blur", "pixelation")
 """Names for ``--baselines``; the bundle itself is always judged."""
 
-_STRENGTH_FACES = 24
+_STRENGTH_FACES = 8
 _BATCH = 8
 
 

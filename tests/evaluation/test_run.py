@@ -35,19 +35,34 @@ def gauges(own_recogniser) -> tuple[str, ...]:
     return (own_recogniser, "face.hog", "fidelity")
 
 
-@pytest.fixture
-def judged(bundle_folder, faces_folder, gauges):
-    """Evaluate the tiny bundle on the drawn people: ``judged(gates=…)``."""
+@pytest.fixture(scope="module")
+def before(bundle_folder, faces_folder):
+    """The bundle, the drawn people and the systems, made once."""
     bundle = open_bundle(bundle_folder)
     faces = open_pictures(faces_folder, SIZE)
+    return bundle, faces, systems_for(bundle, faces.samples, styles_of(faces_folder), references=2)
 
-    def make(store=None, *, references: int = 2, **protocol):
-        systems = systems_for(bundle, faces.samples, styles_of(faces_folder), references=references)
+
+@pytest.fixture
+def judged(before, gauges):
+    """Evaluate the tiny bundle on the drawn people: ``judged(gates=…)``."""
+    bundle, faces, systems = before
+
+    def make(store=None, **protocol):
         with MeasureStore(store) as kept:
             settings = runs.Protocol(gauges=gauges, **protocol)
             return runs.evaluate(bundle, faces, systems, settings, kept)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def once(before, tmp_path_factory):
+    """One result for the tests that only read it."""
+    bundle, faces, systems = before
+    with MeasureStore(None) as kept:
+        settings = runs.Protocol(gauges=("face.hog", "fidelity"))
+        return runs.evaluate(bundle, faces, systems, settings, kept)
 
 
 def values(result, system: str) -> dict[str, float]:
@@ -69,21 +84,20 @@ def test_the_sharp_face_is_its_own_limit(judged):
     assert sharp["eer"] == pytest.approx(calibration.eer, abs=1e-9)
     assert sharp["auc"] == pytest.approx(calibration.auc, abs=1e-9)
     assert raw.bench.material.may_show is False
+    assert values(result, "bundle")["diversity"] > 0
 
 
-def test_blurs_are_as_strong_as_the_optic(judged):
-    result, _ = judged()
+def test_blurs_are_as_strong_as_the_optic(once):
+    result, _ = once
     wanted = values(result, "optics")["psnr_db"]
     for name in ("defocus", "blur"):
         assert values(result, name)["psnr_db"] == pytest.approx(wanted, abs=0.7)
     assert values(result, "pixelation")["psnr_db"] == pytest.approx(wanted, abs=3.0)
 
 
-def test_styles_of_one_person_differ_and_stay(judged, bundle_folder, faces_folder):
-    result, raw = judged()
-    assert result.system("bundle").references == 2
-    assert values(result, "bundle")["diversity"] > 0
-    painted = raw.systems[-1]
+def test_styles_of_one_person_differ_and_stay(before):
+    painted = before[2][-1]
+    assert painted.references == 2
     order = [painted.style_of(7, k) for k in range(2)]
     assert len(set(order)) == 2 and order == [painted.style_of(7, k) for k in range(2)]
 
@@ -92,7 +106,6 @@ def test_the_same_run_has_the_same_bytes(judged, tmp_path):
     first, second = (runs.as_json(judged()[0]) for _ in range(2))
     drop = re.compile(r'"took_s": [0-9.e-]+')
     assert drop.sub("", first) == drop.sub("", second)
-    assert runs.as_csv(judged()[0]).count("\n") > 50
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(judged, tmp_path, monkeypatch):
@@ -102,28 +115,33 @@ def test_a_stopped_run_goes_on_where_it_stopped(judged, tmp_path, monkeypatch):
     real, done = measuring.measure, []
 
     def stops(name, pictures, samples):
-        if len(done) == 5:
+        if len(done) == 50:
             raise KeyboardInterrupt
+        done.append(name)
+        return real(name, pictures, samples)
+
+    def counts(name, pictures, samples):
         done.append(name)
         return real(name, pictures, samples)
 
     monkeypatch.setattr(measuring, "measure", stops)
     with pytest.raises(KeyboardInterrupt):
         judged(file)
-    calls = []
-    monkeypatch.setattr(measuring, "measure", lambda n, p, s: (calls.append(n), real(n, p, s))[1])
+    monkeypatch.setattr(measuring, "measure", counts)
     result, _ = judged(file)
-    again, _ = judged(file)
-    after_first = len(calls)
-    assert after_first > 0 and runs.as_csv(result) == runs.as_csv(again)
-    calls.clear()
-    judged(file)
-    assert not calls  # everything is known
+    whole = len(done)
+    assert runs.as_csv(judged(file)[0]) == runs.as_csv(result)
+    assert len(done) == whole  # everything was known
+    done.clear()
+    fresh, _ = judged()
+    assert runs.as_csv(fresh) == runs.as_csv(result)
+    assert len(done) in (whole, whole - 1, whole - 2, whole - 3)  # but for the job that was cut
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(judged, tmp_path):
     alone, _ = judged()
-    many, _ = judged(workers=2, references=2)
+    many, _ = judged(workers=2)
     assert runs.as_csv(alone) == runs.as_csv(many)
 
 
@@ -163,18 +181,18 @@ def test_compare_marks_what_chance_does_not_explain(judged, tmp_path):
     assert back["identity.facenet-casia.dis"].marks == ("", "-")
 
 
-def test_the_page_stands_alone_and_shows_nobody_without_leave(judged):
-    result, raw = judged()
+def test_the_page_stands_alone_and_shows_nobody_without_leave(once):
+    result, raw = once
     page = render(result, pictures_of(raw))
     assert "data:image" not in page and "No face is shown" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page
     assert "<script" not in page
 
 
-def test_names_from_outside_are_escaped(judged):
+def test_names_from_outside_are_escaped(once):
     from dataclasses import replace
 
-    result, _ = judged()
+    result, _ = once
     evil = replace(result, bundle={**result.bundle, "name": "<script>x</script>"})
     assert "<script>" not in render(evil)
 

@@ -53,9 +53,9 @@ def test_many_distances_are_rounded_by_less_than_a_step():
     rng = np.random.default_rng(1)
     same, different = rng.normal(0, 1, 30_000), rng.normal(2, 1, 30_000)
     found = curves(same, different)
-    assert len(found.steps) <= 4096
+    assert len(found.steps) <= 2048
     wanted = identity.verification(same, different, (1e-3,))
-    assert found.eer(ONE)[0] == pytest.approx(wanted.eer, abs=1e-3)
+    assert found.eer(ONE)[0] == pytest.approx(wanted.eer, abs=2e-3)
     assert found.auc(ONE)[0] == pytest.approx(wanted.auc, abs=1e-3)
     assert found.tpr_at(1e-3)(ONE)[0] == pytest.approx(wanted.tpr_at_fpr[1e-3], abs=0.01)
 
