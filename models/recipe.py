@@ -70,10 +70,10 @@ class Recipe:
     """
 
     people: int = 600
-    read: int = 1800
-    paint: int = 2600
-    finish: int = 500
-    style: int = 500
+    read: int = 1500
+    paint: int = 1500
+    finish: int = 300
+    style: int = 300
     preset: str = "live"
     optics: OpticsSpec = BENCH
     coefficients: str = "lopez2024"
@@ -88,7 +88,7 @@ class Recipe:
 
     def runs(self, heads: Path, runs: Path) -> dict[str, RunConfig]:
         """Return the runs by name, in an order in which each finds what it needs."""
-        painting = ParallelConfig(coefficients=self.coefficients, rate=2e-3)
+        painting = ParallelConfig(coefficients=self.coefficients, rate=1.5e-3)
         common: dict[str, Any] = {
             "data": DataConfig(folder=str(heads), held_out=0.04, workers=1),
             "sizes": self.preset,
@@ -97,7 +97,7 @@ class Recipe:
         finishing = painting.model_copy(
             update={"reader": str(runs / "read"), "start": str(runs / "paint"), "rate": 7e-4}
         )
-        styling = painting.model_copy(update={"start": str(runs / "finish"), "rate": 1.5e-3})
+        styling = painting.model_copy(update={"start": str(runs / "paint"), "rate": 1.5e-3})
         reading = painting.model_copy(update={"rate": 1.5e-3})
         stages = {
             "read": ("read", self.read, reading),

@@ -128,6 +128,11 @@ class StudentGenerator(nn.Module):
         self.shallow = nn.ModuleList(_Styled(width, style_dim) for _ in range(2))
         self.to_rgb = nn.Conv2d(width, 3 * FOLD * FOLD, 3, padding=1)
         initialise(self)
+        # Start from an even grey, and with styles that hardly differ: a network that has to
+        # unlearn noise first, for each style another one, loses most of its paths on the way.
+        self.to_rgb.weight.data.mul_(0.05)
+        for block in (*self.deep, *self.shallow):
+            block.affine.weight.data.mul_(0.15)
         self.coarse, self.fine = _Waves(deep, 0.25), _Waves(width, 0.08)
 
     def forward(self, latent: Tensor, skips: list[Tensor], style: Tensor, masks: Tensor) -> Tensor:

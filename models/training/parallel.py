@@ -272,6 +272,7 @@ class PaintTask(ParallelTask):
             before = open_trained(config.parallel.start)
             for name, network in self.learned.items():
                 before.into(name, network)
+            self.codes.requires_grad_(False)  # S may be learning them already
         self._groups = [self.one_group("paint", _Painting(self))]
 
     @property
