@@ -31,7 +31,6 @@ from models.runtime.gate import (
     judge_frame,
     judge_painting,
     measure,
-    why_no_face,
 )
 from models.runtime.live_data import (
     Blank,
@@ -219,8 +218,9 @@ class LiveCore:
             if isinstance(verdict, Passed) and (following or _centred(found, self.rules)):
                 tracker.found(window, found)
                 return self._painting(frame, verdict, spent, (faces[0], window, found), name)
-            if isinstance(verdict, Passed) or not why_no_face(found, self.rules):
+            if isinstance(verdict, Passed) or verdict.why is not Blank.NO_FACE:
                 tracker.found(window, found)  # a head, but off the middle: next frame is better
+            if isinstance(verdict, Passed):
                 verdict = Refused(Blank.NO_FACE, "a face was just found")
             best = verdict if best is None or verdict.why is not Blank.NO_FACE else best
             if tracker.box is not None and not following:

@@ -114,7 +114,7 @@ class LivePipeline:
         self._reader = FrameReader(rig, self.settings.recover_s)
         _ = rig.mirror  # a rig without one is refused now, not in a thread
         self._choice: EngineChoice | None = None
-        self._engine_error = ""
+        self._engine_error = self._trouble = ""
         self._optics: tuple[PrivateShape | None, str] = (None, "")
         self._frames: _Slot[PrivacyFrame] = _Slot()
         self._paintings: _Slot[Painting] = _Slot()
@@ -284,7 +284,8 @@ class LivePipeline:
                 work()
             except Exception:
                 # A thread must not die in silence: the silence of the others becomes a card.
-                _log.exception("live_thread_failed", extra={"thread": name})
+                _log.exception("live_thread_failed", extra={"work": name})
+                self._trouble = f"{name} failed and is started again"
                 self._core.meter.count(f"failure/{name}")
                 self._stopping.wait(self.settings.recover_s)
 
@@ -326,6 +327,7 @@ class LivePipeline:
         while not self._stopping.is_set():
             painting = self._paintings.take(_WAIT_S)
             if painting is not None:
+                self._trouble = ""
                 proof = self._proof(painting)
                 self._give(*self._core.show(painting, proof, self._standing()))
                 quiet_s = time.monotonic()
@@ -368,6 +370,8 @@ class LivePipeline:
             return standing
         if self._choice is None:
             return Blank.STARTING, self._engine_error or "choosing the fastest engine"
+        if self._trouble:
+            return Blank.FAILED, self._trouble
         state = self._watch.state()
         if not state.confirmed:
             return Blank.MIRROR, state.reasons[0] if state.reasons else "not asked yet"

@@ -221,7 +221,11 @@ class Deidentifier:
         if not file.exists():
             return {}
         found = {}
-        for line in file.read_text(encoding="utf-8").splitlines():
+        text = file.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            with file.open("a", encoding="utf-8") as torn:
+                torn.write("\n")  # so that the next line does not join a torn one
+        for line in text.splitlines():
             try:
                 told = json.loads(line)
                 told["unprotected"] = {int(n): why for n, why in told["unprotected"].items()}

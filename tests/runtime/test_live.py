@@ -120,8 +120,8 @@ def test_a_thread_that_dies_becomes_a_card(rig, bundle, faces, monkeypatch):
     with LivePipeline(bundle, rig, SETTINGS) as live:
         face = _next(live, _face)
         monkeypatch.setattr(live._core, "paint", lambda *a: 1 / 0)
-        _next(live, lambda f: f.blank, face.number)
-        _next(live, lambda f: live.status().failures.get("live-painter", 0) > 0, face.number)
+        _next(live, lambda f: f.why is Blank.FAILED and "live-painter" in f.reason, face.number)
+        assert live.status().failures["live-painter"] > 0
         monkeypatch.undo()
         _next(live, _face, live.latest().number)
 
