@@ -58,7 +58,7 @@ class Desks:
 
 
 def create_app(
-    door: Door, hub: Hub, source: Source, desks: Desks, *, patience_s: float = 8.0
+    door: Door, hub: Hub, source: Source[Any], desks: Desks, *, patience_s: float = 8.0
 ) -> FastAPI:
     """Return the application.
 
@@ -83,7 +83,7 @@ def create_app(
     return app
 
 
-def _state(hub: Hub, source: Source, desks: Desks) -> dict[str, Any]:
+def _state(hub: Hub, source: Source[Any], desks: Desks) -> dict[str, Any]:
     painted_ms = sorted(hub.painted_ms)
     middle = painted_ms[len(painted_ms) // 2] if painted_ms else None
     return {

@@ -65,7 +65,7 @@ class Session:
     """
 
     rig: Rig
-    source: Source
+    source: Source[Any]
     desks: Desks
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from camera_rig.contracts import Camera, Clock, Frame
 from camera_rig.errors import RigError, RigTimeoutError
@@ -25,21 +25,24 @@ _QUALITY = 80
 _MAX_SIDE_PX = 1280
 
 
-class Source(Protocol):
-    """What the server needs to know of either."""
+S = TypeVar("S", bound=Shown)
+
+
+class Source(Protocol[S]):
+    """What the server needs to know of either; each gives out moments of its own kind."""
 
     views: tuple[View, ...]
     """What can be looked at, the first one large."""
 
-    def on_news(self, callback: Callable[[Shown], None]) -> Callable[[], None]:
+    def on_news(self, callback: Callable[[S], None]) -> Callable[[], None]:
         """Call back with every new moment, from another thread; return how to stop it."""
         ...
 
-    def coded(self, shown: Shown, views: frozenset[View]) -> dict[View, bytes]:
+    def coded(self, shown: S, views: frozenset[View]) -> dict[View, bytes]:
         """Return the JPEGs wanted of a moment, each made at most once; may take ms."""
         ...
 
-    def note_sent(self, shown: Shown) -> None:
+    def note_sent(self, shown: S) -> None:
         """Note that a moment has left for a viewer."""
         ...
 
@@ -55,7 +58,7 @@ class LiveSource:
         live: The pipeline, entered.
     """
 
-    views = (View.FACE, View.PRIVACY)
+    views: tuple[View, ...] = (View.FACE, View.PRIVACY)
 
     def __init__(self, live: LivePipeline) -> None:
         self._live = live
@@ -104,7 +107,7 @@ class TargetSource:
         clock: The rig's clock.
     """
 
-    views = (View.SIDE, View.PRIVACY)
+    views: tuple[View, ...] = (View.SIDE, View.PRIVACY)
 
     def __init__(self, privacy: Camera, side: Camera, clock: Clock) -> None:
         self._cameras = {View.PRIVACY: privacy, View.SIDE: side}

@@ -40,7 +40,7 @@ class Streams:
     """
 
     hub: Hub
-    source: Source
+    source: Source[Any]
     state: Callable[[], dict[str, Any]]
     patience_s: float
     state_s: float = 0.5

@@ -8,6 +8,7 @@ const VIEWS = ["face", "privacy", "side"]; // by their numbers on the wire
 const NAMES = { face: "De-identified", privacy: "What the privacy camera sees", side: "Side camera: calibration targets only" };
 const WORDS = { starting: "Starting", stopped: "Stopped", mirror: "Mirror not confirmed", optics: "Other optics", calibration: "Calibration stale", camera: "No camera picture", failed: "A stage failed", late: "Too late to show", "no face": "No face", sharp: "Too sharp to show", unsure: "Not sure enough", card: "Nothing to show" };
 const STALE_MS = 2500, SPARK = 120;
+const REFUSALS = [401, 403, 421]; // what asking again does not change
 
 // ---------------------------------------------------------------- coming in
 
@@ -16,14 +17,13 @@ async function enter(token) {
     try {
       await ask("POST", "/api/session", undefined, { Authorization: `Bearer ${token}` });
     } catch (error) {
-      if (!error.status) return gone();
-      return refuse(error);
+      return REFUSALS.includes(error.status) ? refuse(error) : gone();
     }
   }
   try {
     show(await ask("GET", "/api/state"));
   } catch (error) {
-    return error.status ? refuse(error) : gone();
+    return REFUSALS.includes(error.status) ? refuse(error) : gone();
   }
   tell(loadReferences());
   tell(loadMirror());
@@ -115,7 +115,7 @@ function useMjpeg() {
       document.body.dataset.link = "live";
       page.paintedAt = performance.now();
       setTimeout(poll, 1000);
-    } catch (error) { img.removeAttribute("src"); if (error.status) refuse(error); else gone(); }
+    } catch (error) { img.removeAttribute("src"); if (REFUSALS.includes(error.status)) refuse(error); else gone(); }
   };
   poll();
 }
@@ -197,12 +197,12 @@ function showFigures(live, viewers) {
   const { stages, camera, mirror } = live;
   const sent = stages.captured_to_sent;
   const latency = viewers.painted_p50_ms ?? sent?.p50_ms;
-  tile("latency", digits(latency), sent ? `to painted; sent ${digits(sent.p50_ms)}, p95 ${digits(sent.p95_ms)}` : "capture to painted", latency);
+  tile("latency", digits(latency), sent ? `sent ${digits(sent.p50_ms)}, p95 ${digits(sent.p95_ms)}` : "capture to painted", latency);
   const rateShown = page.transport === "MJPEG" ? live.fps : page.rate;
   tile("rate", digits(rateShown), `here; camera ${digits(camera.fps, 1)}`, rateShown);
   const lost = camera.lost - (page.lostBefore ?? camera.lost);
   page.lostBefore = camera.lost;
-  tile("drops", String(camera.lost), `by the camera; ${camera.skipped} overtaken`, lost, lost > 0);
+  tile("drops", String(camera.lost), `${camera.skipped} overtaken`, lost, lost > 0);
   const heat = Math.max(...Object.values(mirror.temperatures_c));
   const stands = mirror.confirmed ? "private shape stands" : mirror.reasons[0] || "not confirmed";
   tile("heat", Number.isFinite(heat) ? digits(heat, 1) : "–", stands, Number.isFinite(heat) ? heat : undefined, !mirror.confirmed);
