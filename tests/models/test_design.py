@@ -6,8 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera_rig.bench import Bench
+from camera_rig.clock import ManualClock
+from camera_rig.contracts import DeviceContext
 from camera_rig.errors import ConfigError
+from camera_rig.mirror.influence import InfluenceModel
+from camera_rig.mirror.modal import ModalMirror
 from camera_rig.optics import Coefficients, Order, Unit
+from camera_rig.twin.devices import TwinMirror
+from camera_rig.twin.world import World, WorldOptions
 from models.camera import LearnedCamera, OpticsSpec
 from models.losses import identity_loss
 from models.training.config import FaceConfig
@@ -58,6 +65,25 @@ def test_a_round_comes_back_to_its_first_shape():
     assert limits.round_s(shapes) == pytest.approx(0.045 + 3 * 0.02)
     assert limits.why_not(shapes[0]) == []
     assert limits.why_not(shape(j4=3)) == ["only 0.25 of it fits"]
+
+
+def test_what_a_simulated_dmh40_cannot_make_is_drawn_back_until_it_can():
+    clock, bench = ManualClock(), Bench()
+    context = DeviceContext("mirror", clock, World(WorldOptions(), bench, clock))
+    with TwinMirror(TwinMirror.Options(), context) as mirror:
+        matrix = InfluenceModel(bench.mirror, bench.mirror_pupil_mm).matrix()
+        limits = MirrorLimits(ModalMirror(mirror, matrix))
+        spec = SPEC.model_copy(update={"max_waves_rms": 20.0, "psf_px": 63, "pixel_um": 40.0})
+        wanted = shape(j9=4.0, j14=-9.0)
+        camera = LearnedCamera(spec, wanted, why_not=limits.why_not)
+        assert limits.why_not(wanted) and camera.make_feasible()
+        (now,) = camera.coefficients
+        assert limits.why_not(now) == [] and 0.1 < now.rms < wanted.rms
+        # Not drawn back farther than needed: a hundredth more is out of reach again.
+        assert limits.why_not(shape(**{f"j{j}": 1.01 * v for j, v in now.numbers.items()}))
+        before = mirror.read_back()
+        limits.steps_v([now, shape(j4=0.1)])
+        assert np.array_equal(mirror.read_back(), before)
 
 
 points = st.lists(
