@@ -11,6 +11,7 @@ import numpy as np
 
 from camera_rig.clock import ManualClock
 from camera_rig.config import RigConfig, StorageConfig, coefficient_file, load_config
+from camera_rig.drivers.replay import ReplayOptions
 from camera_rig.optics import Coefficients
 from camera_rig.private_shape import private_shape
 from camera_rig.rig import Rig
@@ -56,13 +57,11 @@ def replay_config(folder: Path, places: dict[str, Path], fps: float = 30.0) -> R
     config = config_at(folder, duration_s=SHORT_CLIP_S)
     devices = dict(config.devices)
     for role, place in places.items():
-        told = {"path": place, "serial": f"replay-{role}", "fps": fps, "loop": True}
-        told["queue_frames"] = 4
-        options = type(devices[role].options).model_validate({"serial": f"replay-{role}"})
-        devices[role] = devices[role].model_copy(update={"driver": "replay", "options": options})
-        from camera_rig.drivers.replay import ReplayOptions
-
-        devices[role] = devices[role].model_copy(update={"options": ReplayOptions(**told)})
+        options = ReplayOptions(
+            path=place, serial=f"replay-{role}", fps=fps, loop=True, queue_frames=4
+        )
+        update = {"driver": "replay", "options": options}
+        devices[role] = devices[role].model_copy(update=update)
     return config.model_copy(update={"devices": devices})
 
 

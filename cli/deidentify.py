@@ -16,8 +16,10 @@ def deidentify(
     inputs: Annotated[
         list[Path], typer.Argument(help="Folders, pictures or videos of the privacy camera.")
     ],
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Folder of the bundle.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    bundle: Annotated[
+        Path, typer.Option("--bundle", "-b", help="Folder of the bundle; default: the shipped one.")
+    ] = Path("default"),
     config: ConfigOption = "simulated",
     reference: Annotated[
         str | None, typer.Option(help="Public face whose style is painted; the first if not given.")
