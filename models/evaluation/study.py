@@ -48,7 +48,7 @@ class Scenario(StrEnum):
 ASKED = {
     Scenario.PROTECTED: "How well is the identity of this person protected in picture B?",
     Scenario.SOURCE_OF_OUTPUT: "Picture A was made from one of these faces. Which one?",
-    Scenario.SOURCE_OF_FRAME: "Picture A is a distorted photograph of one of these people. Which one?",
+    Scenario.SOURCE_OF_FRAME: "Picture A is a distorted picture of one of these people. Which one?",
     Scenario.EXPRESSION: "Does picture B keep the facial expression of picture A?",
 }
 """The words of each scenario."""

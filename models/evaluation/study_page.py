@@ -17,7 +17,8 @@ __all__ = ["render"]
 _STYLE = """
 :root{color-scheme:light}
 body{font:17px/1.5 system-ui,sans-serif;max-width:58rem;margin:0 auto;padding:1rem;color:#1d1d1f;
-background:#fff} h1{font-size:1.5rem} h2{font-size:1.2rem;margin:.4rem 0 1rem} h2:focus{outline:none}
+background:#fff} h1{font-size:1.5rem} h2{font-size:1.2rem;margin:.4rem 0 1rem}
+h2:focus{outline:none}
 .row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
 figure{margin:0} figcaption{color:#555;font-size:.9rem}
 img{width:15rem;height:15rem;object-fit:cover;border-radius:6px;background:#eee;display:block}

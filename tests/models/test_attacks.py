@@ -26,6 +26,7 @@ from models.evaluation.attacks.frames import (
 )
 from models.evaluation.attacks.ground import AttackSettings, Ground
 from models.evaluation.attacks.learning import Curve, Effort, Learner, learn
+from models.evaluation.attacks.on_pictures import wiener
 from models.evaluation.attacks.outputs import VectorInverter, linking_eer
 from models.evaluation.attacks.prior import FacePrior, Rounds, _near_both, plug_and_play
 from models.evaluation.attacks.report import CSV, JSON, PAGE, write_report
@@ -306,6 +307,17 @@ def test_restoration_starts_at_the_filter_and_only_wins(tmp_path):
     again = Restorer(SIZE, Effort(20, 4, 1e-3, 5), width=8)
     assert again.train(frames, faces.sharp, tmp_path / "r") == curve
     assert np.array_equal(again.restored(frames[-3:]), found)
+
+
+def test_the_wiener_attack_is_not_stopped_by_the_edge():
+    # The scene ends at the edge in another way than a periodic filter thinks; an attacker
+    # who tries only strengths about the noise gets nothing, and that would look like privacy.
+    made = ground()
+    frames = made.sought_frames(made.victims[0])
+    found = wiener(made, made.victims[0], None).pictures
+    before, _ = fidelity(frames, made.sought.sharp, made.sought.labels)
+    after, _ = fidelity(found, made.sought.sharp, made.sought.labels)
+    assert after.value > before.value + 2.0
 
 
 def test_conjugate_gradients_solve_the_normal_equations():

@@ -26,6 +26,7 @@ from models.camera import (
 from models.evaluation.attacks.wiener import psnr_db
 
 __all__ = [
+    "CONTROL",
     "LOW_RESOLUTION_PX",
     "OWN",
     "Victim",
@@ -38,6 +39,9 @@ __all__ = [
 
 OWN = "learned optics"
 """Name of the bundle's own camera."""
+
+CONTROL = "no optics"
+"""Name of the camera that leaves faces as they are."""
 
 LOW_RESOLUTION_PX = 16
 """The paper's alternative: a sensor of 16 by 16 pixels."""
@@ -137,7 +141,7 @@ def line_up(own: PrivacyCamera, faces: Tensor) -> tuple[Victim, ...]:
             gaussian,
             gaussian.whole_psf()[0],
         ),
-        Victim("no optics", "control: noise and rounding only", FixedCamera(spec, sharp), sharp),
+        Victim(CONTROL, "control: noise and rounding only", FixedCamera(spec, sharp), sharp),
     )
 
 

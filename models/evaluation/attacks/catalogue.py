@@ -101,7 +101,7 @@ ATTACKS: dict[str, AttackInfo] = {
         ),
         AttackInfo(
             "theft",
-            "stolen coefficients, a little wrong: `restore` learned on re-simulated frames",
+            "U-Net learned on frames re-simulated with stolen, slightly wrong coefficients",
             (*_SEES, Knows.WRONG_PSF, Knows.FACES),
             every_camera=False,
             trained=True,

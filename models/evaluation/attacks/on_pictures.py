@@ -18,9 +18,9 @@ from models.evaluation.attacks.frames import photographed, to_pictures, to_plane
 from models.evaluation.attacks.ground import Ground
 from models.evaluation.attacks.learning import Curve
 from models.evaluation.attacks.prior import FacePrior, Rounds, plug_and_play
-from models.evaluation.attacks.restore import Restorer
+from models.evaluation.attacks.restore import RIM_SHARE, Restorer
 from models.evaluation.attacks.richardson_lucy import richardson_lucy
-from models.evaluation.attacks.wiener import best_wiener
+from models.evaluation.attacks.wiener import WIDE_STRENGTHS, best_wiener
 from models.evaluation.embedders import Picture
 
 __all__ = ["PICTURE_ATTACKS", "Recovered", "curve_record", "judged"]
@@ -103,7 +103,7 @@ def wiener(ground: Ground, victim: Victim, kept: Path) -> Recovered:
 
 def lucy(ground: Ground, victim: Victim, kept: Path) -> Recovered:
     """Run Richardson–Lucy with the PSF, best number of rounds of each picture."""
-    rim = ground.settings.size_px // 4
+    rim = ground.settings.size_px // RIM_SHARE
 
     def restored(frames: Tensor, scenes: Tensor) -> Tensor:
         seen = fn.pad(frames, (rim,) * 4, mode="reflect")
@@ -178,10 +178,12 @@ def _restored(
 
 
 def _filtered(ground: Ground, victim: Victim, frames: Picture) -> Picture:
-    rim = ground.settings.size_px // 4
+    rim = ground.settings.size_px // RIM_SHARE
 
     def restored(seen: Tensor, scenes: Tensor) -> Tensor:
-        found, _ = best_wiener(scenes, seen, victim.psf, victim.noise, border_px=rim)
+        found, _ = best_wiener(
+            scenes, seen, victim.psf, victim.noise, border_px=rim, strengths=WIDE_STRENGTHS
+        )
         return found
 
     return _by_chunks(ground, frames, restored)

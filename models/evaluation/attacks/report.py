@@ -26,7 +26,8 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding
 h1{font-size:1.5rem;margin-bottom:.3rem} h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;margin:.6rem 0} th,td{padding:.25rem .7rem .25rem 0;text-align:left;
 border-bottom:1px solid #ddd;vertical-align:top} td.n{font-variant-numeric:tabular-nums;
-white-space:nowrap} small{color:#666} .verdict{font-size:1.1rem;border-left:4px solid #b3541e;
+white-space:nowrap} td.n div{margin-bottom:.4rem} small{color:#666}
+.verdict{font-size:1.1rem;border-left:4px solid #b3541e;
 padding:.3rem .8rem;background:#faf4ef} .curves{display:grid;gap:1rem;
 grid-template-columns:repeat(auto-fill,minmax(20rem,1fr))} figure{margin:0}
 figcaption{font-size:.85rem;color:#444} img{max-width:100%} .short{color:#a3160a}
@@ -146,12 +147,13 @@ def _matrix(cells: Sequence[CellResult], cameras: Sequence[str], show: Any) -> s
 def _ranks_cell(cell: CellResult | None) -> str:
     if cell is None:
         return "–"
-    return "<br>".join(f"{escape(name)} {_rank(rank)}" for name, rank in cell.ranks.items())
+    parts = (f"<div>{escape(name)}<br>{_rank(rank)}</div>" for name, rank in cell.ranks.items())
+    return "".join(parts)
 
 
 def _rank(rank: Ranks) -> str:
     own = "" if rank.own_gallery is None else f", same gallery {rank.own_gallery.value:.2f}"
-    return f"<b>{_told(rank.rank1)}</b> <small>r5 {rank.rank5.value:.2f}{own}</small>"
+    return f"<b>{_told(rank.rank1)}</b><br><small>r5 {rank.rank5.value:.2f}{own}</small>"
 
 
 def _fidelity_cell(cell: CellResult | None) -> str:
@@ -182,7 +184,11 @@ def _curves(cells: Sequence[CellResult]) -> str:
     figures = "".join(
         f"<figure>{_curve(curve)}<figcaption>{escape(cell.attack)}, {escape(cell.camera)}: "
         f"{escape(curve.figure)}; {curve.steps[-1]} updates, {curve.seconds:.0f} s"
-        + (" <b class='short'>still rising: trained too short</b>" if curve.still_rising else "")
+        + (
+            " <b class='short'>not shown to have levelled off: trained too short</b>"
+            if curve.still_rising
+            else ""
+        )
         + "</figcaption></figure>"
         for cell, curve in drawn
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from camera_rig.errors import ConfigError, StorageError
-from models.evaluation.attacks.cameras import OWN, Victim
+from models.evaluation.attacks.cameras import CONTROL, OWN, Victim
 from models.evaluation.attacks.catalogue import AttackInfo
 from models.evaluation.attacks.figures import CellResult
 from models.evaluation.attacks.ground import Ground
@@ -67,11 +67,10 @@ def planned(ground: Ground, attacks: Sequence[AttackInfo]) -> list[Cell]:
     cells = []
     for victim in ground.victims:
         own = victim.name == OWN
-        control = victim is ground.victims[-1] and not own
         for attack in attacks:
             if not own and not attack.every_camera:
                 continue
-            if control and attack.name != "frame":
+            if victim.name == CONTROL and attack.name != "frame":
                 continue  # the control shows what recognisers do without any optics
             if why_not(ground, attack):
                 continue
@@ -127,7 +126,7 @@ def run(
 
 
 def cells_of(folder: Path) -> list[CellResult]:
-    """Return all results in a run folder, in the order of the catalogue.
+    """Return all results in a run folder, in the order of the catalogue, own camera first.
 
     Raises:
         StorageError: One cannot be read.
@@ -145,8 +144,9 @@ def cells_of(folder: Path) -> list[CellResult]:
                 f"{file} cannot be read: {error.errors()[0]['msg']}",
                 hint="remove it and run the attack again",
             ) from error
-    order = list(ATTACKS)
-    return sorted(found, key=lambda cell: order.index(cell.attack))
+    attacks = list(ATTACKS)
+    cameras = [OWN, *sorted({cell.camera for cell in found} - {OWN, CONTROL}), CONTROL]
+    return sorted(found, key=lambda c: (attacks.index(c.attack), cameras.index(c.camera)))
 
 
 def picture_file(folder: Path, cell: CellResult) -> Path:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.evaluation.attacks.cameras import OWN
+from models.evaluation.attacks.cameras import CONTROL, OWN
 from models.evaluation.attacks.catalogue import ATTACKS
 from models.evaluation.attacks.figures import CellResult, Range
 
 __all__ = ["Loss", "headline", "losses", "worst_rank"]
-
-CONTROL = "no optics"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from camera_rig.errors import ConfigError
 STRENGTHS = tuple(float(v) for v in np.geomspace(0.01, 100.0, 13))
 """Factors on the expected noise-to-signal ratio that the attacker tries."""
 
+WIDE_STRENGTHS = tuple(float(v) for v in np.geomspace(0.01, 1e6, 17))
+"""The same for frames whose scene goes on beyond the edge: that error is far above the noise."""
+
 _REFERENCE_POWER = 0.05
 """Power of a picture at one cycle per picture, share of full scale squared."""
 
@@ -66,7 +69,13 @@ def wiener(
 
 
 def best_wiener(
-    scenes: Tensor, frames: Tensor, psf: Tensor, noise: float, *, border_px: int = 0
+    scenes: Tensor,
+    frames: Tensor,
+    psf: Tensor,
+    noise: float,
+    *,
+    border_px: int = 0,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[Tensor, Tensor]:
     """Return the best of all strengths for each picture, and its PSNR in dB.
 
@@ -79,20 +88,21 @@ def best_wiener(
         psf: ``(3, k, k)``.
         noise: Standard deviation of the noise, share of full scale.
         border_px: Rim that is filtered but not judged: the scene goes on there.
+        strengths: Factors on the noise-to-signal ratio to try.
     """
     extended = fn.pad(frames, (border_px,) * 4, mode="reflect") if border_px else frames
-    tries = [frames, *_tries(extended, psf, noise, border_px)]
+    inner = slice(border_px, -border_px if border_px else None)
+    tries = [
+        frames,
+        *(
+            wiener(extended, psf, noise, strength=s)[..., inner, inner].clamp(0.0, 1.0)
+            for s in strengths
+        ),
+    ]
     errors = torch.stack([(t - scenes).square().mean((1, 2, 3)) for t in tries])
     which = errors.argmin(0)
     chosen = torch.stack(tries)[which, torch.arange(len(scenes), device=scenes.device)]
     return chosen, psnr_db(errors.amin(0))
-
-
-def _tries(frames: Tensor, psf: Tensor, noise: float, border_px: int) -> Sequence[Tensor]:
-    inner = slice(border_px, -border_px if border_px else None)
-    return [
-        wiener(frames, psf, noise, strength=s)[..., inner, inner].clamp(0.0, 1.0) for s in STRENGTHS
-    ]
 
 
 def psnr_db(mean_square_error: Tensor) -> Tensor:
