@@ -16,6 +16,8 @@ __all__ = ["Board"]
 
 DICTIONARY = "DICT_5X5_100"
 _LEAST_SEEN, _LEAST_SHARED = 6, 8
+_NEAR_PX = 4.0
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,16 @@ class Board:
         Raises:
             StateError: A camera does not see enough of the board.
         """
-        found = {"side": self._corners(side, "side"), "privacy": self._corners(privacy, "privacy")}
-        found["privacy"] = _completed(found["side"], found["privacy"], privacy)
+        found = {"side": self._corners(side, "side")}
+        try:
+            read = self._corners(privacy, "privacy")
+            found["privacy"] = _completed(found["side"], read, privacy)
+        except StateError:
+            # Markers too blurred to be read: the pictures as wholes still fit each other.
+            rough = _rough_map(side, privacy)
+            if rough is None:
+                raise
+            found["privacy"] = _looked_up(found["side"], rough, privacy)
         both = np.intersect1d(found["side"][0], found["privacy"][0])
         if both.size < _LEAST_SHARED:
             raise StateError(
@@ -133,9 +143,40 @@ def _completed(
     here = side[1][np.searchsorted(side[0], both)]
     there = privacy[1][np.searchsorted(privacy[0], both)]
     matrix, _ = cv2.findHomography(here, there, cv2.RANSAC, 2.0)
-    guess = project(np.asarray(matrix), side[1])
+    return _looked_up(side, np.asarray(matrix), picture)
+
+
+def _looked_up(
+    side: tuple[npt.NDArray[np.int64], Points], matrix: Points, picture: Any
+) -> tuple[npt.NDArray[np.int64], Points]:
+    """Return the side view's corners found again near where a matrix puts them."""
+    guess = project(matrix, side[1])
     height, width = picture.shape
     inside = np.all((guess > 16) & (guess < np.array([width - 17, height - 17])), axis=1)
     refined = _refined(picture, guess[inside])
-    kept = np.linalg.norm(refined - guess[inside], axis=1) < 4.0
+    kept = np.linalg.norm(refined - guess[inside], axis=1) < _NEAR_PX
     return side[0][inside][kept], refined[kept]
+
+
+def _rough_map(side: Any, privacy: Any) -> Points | None:
+    """Return the affine map (3 x 3) that lays the whole pictures over each other, or None."""
+    import cv2
+
+    height, width = privacy.shape
+    # Shrunk to where both are equally sharp, and where a misalignment is a few pixels.
+    small = tuple(
+        cv2.GaussianBlur(cv2.resize(p, (240, 160), interpolation=cv2.INTER_AREA), (0, 0), 2.0)
+        for p in (side, privacy)
+    )
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
+    try:
+        share, found = cv2.findTransformECC(
+            small[0], small[1], np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, stop, None, 5
+        )
+    except cv2.error:
+        return None  # they are pictures of different things
+    if share < _ALIKE:
+        return None
+    grow = np.diag([width / 240.0, height / 160.0, 1.0])
+    shrink = np.diag([240.0 / side.shape[1], 160.0 / side.shape[0], 1.0])
+    return np.asarray(grow @ np.vstack([found, [0.0, 0.0, 1.0]]) @ shrink, dtype=np.float64)

@@ -28,10 +28,13 @@ class CameraPair:
         self.rig, self.longest_s = rig, longest_s
         self.cameras: dict[str, Camera] = {"privacy": rig.privacy, "side": rig.side}
 
-    def expose(self) -> dict[str, float]:
+    def expose(self, *, dimmable: bool = False) -> dict[str, float]:
         """Set live view with the longest exposure, at an ISO that burns neither picture.
 
         Long, so that what happens between two exposures is little.
+
+        Args:
+            dimmable: The light can be dimmed afterwards: do not shorten the exposure.
 
         Returns:
             The exposure of each role, s.
@@ -39,7 +42,7 @@ class CameraPair:
         Raises:
             StateError: It is too dark, or too bright, whatever the settings.
         """
-        return {role: self._expose(role, camera) for role, camera in self.cameras.items()}
+        return {role: self._expose(role, camera, dimmable) for role, camera in self.cameras.items()}
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -65,7 +68,7 @@ class CameraPair:
             newest[behind] = frame.captured_ns
             take(behind, frame)
 
-    def _expose(self, role: str, camera: Camera) -> float:
+    def _expose(self, role: str, camera: Camera, dimmable: bool) -> float:
         able = camera.capabilities
         low_s, high_s = able.exposure_s or (self.longest_s, self.longest_s)
         longest_s = min(high_s, self.longest_s)
@@ -80,16 +83,16 @@ class CameraPair:
             wanted = exposure_s * (0.25 if light > BURNT else AIM / max(light, 0.004))
             now = exposure_s, speed
             exposure_s, speed = _shared(wanted, longest_s, speed, speeds)
-            exposure_s = max(exposure_s, low_s)
+            exposure_s = longest_s if dimmable else max(exposure_s, low_s)
             if now == (exposure_s, speed):
                 break
         if light < DARK:
             raise StateError(
                 f"the {role} camera sees no light: its picture is dark even at {exposure_s:.3g} s",
-                hint="switch on the room light, take the cap off, and see that nothing stands "
-                "before the lens",
+                hint="switch on the light, take the cap off, and see that nothing stands before "
+                "the lens",
             )
-        if light > BURNT:
+        if light > BURNT and not dimmable:
             raise StateError(
                 f"the {role} camera's picture is burnt even at {exposure_s:.3g} s",
                 hint="dim the light, or put a grey filter before the rig",

@@ -12,7 +12,7 @@ from calibration.camera_pair import CameraPair
 from calibration.operator import SceneRequest
 from calibration.procedure import Context
 from calibration.switches import edge_times_ns, light_of
-from camera_rig.contracts import CameraMode, CameraSettings, Frame
+from camera_rig.contracts import Frame
 from camera_rig.errors import StateError
 
 __all__ = ["LAMP_LIT", "burst", "matched"]
@@ -37,15 +37,13 @@ def burst(context: Context, number: int, seconds: float) -> dict[str, Any]:
     pair = CameraPair(rig, EXPOSURE_S)
     # Seeded by the burst, so that two runs do the same.
     rng = np.random.default_rng([number, 7])
-    for camera in pair.cameras.values():
-        able = camera.capabilities.exposure_s
-        chosen_s = EXPOSURE_S if able is None else float(np.clip(EXPOSURE_S, *able))
-        camera.configure(CameraSettings(exposure_s=chosen_s, mode=CameraMode.LIVE))
     rows: dict[str, list[tuple[int, float, float]]] = {role: [] for role in pair.cameras}
     lit, next_ns = True, 0
     try:
+        rig.light.set(1.0)
+        rig.light.shutter(True)
+        pair.expose(dimmable=True)
         with pair.streaming():
-            rig.light.shutter(True)
             level = _lamp_level(context, pair)
             next_ns = rig.clock.now_ns() + round(0.3e9)
 
@@ -101,6 +99,11 @@ def matched(bursts: Mapping[str, Mapping[str, Any]]) -> tuple[Vector, Vector]:
             if abs(near - at) < _SAME_NS:
                 privacy.append(abs(at))
                 side.append(abs(near))
+    if not privacy:
+        raise StateError(
+            "no switch of the lamp was seen by both cameras",
+            hint="point the lamp at the sheet so that it lights both pictures, and darken the room",
+        )
     return np.array(privacy), np.array(side)
 
 

@@ -27,7 +27,8 @@ SEARCH_S = 0.2
 _STEP_S = 0.008
 _FRAMES_APART_S = 0.06
 _RIM = 3
-_ROUNDS = 8
+_ROUNDS = 10
+_STARTS, _STARTS_APART_S = 3, 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,18 @@ class Film:
         """Return the frames stamped within a span (s)."""
         kept = (self.stamps_s >= start_s) & (self.stamps_s < stop_s)
         return Film(self.stamps_s[kept], self.maps[kept])
+
+    def smoothed(self) -> Film:
+        """Return each frame averaged with its neighbours, 1-4-6-4-1, stamps as well.
+
+        Noise that is interpolated is least half-way between frames, and a fit would lean
+        there: by milliseconds. Without its fastest part, noise is the same everywhere.
+        """
+        count = len(self.stamps_s) - 4
+        shares = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
+        maps = sum(w * self.maps[k : k + count] for k, w in enumerate(shares))
+        stamps_s = sum(w * self.stamps_s[k : k + count] for k, w in enumerate(shares))
+        return Film(np.asarray(stamps_s), np.asarray(maps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +105,14 @@ def find_delay(privacy: Film, side: Film) -> Delay:
     """
     laid = _Laid(privacy, side)
     delays = np.arange(-SEARCH_S, SEARCH_S + _STEP_S / 2, _STEP_S)
-    misfit = np.array([laid.misfit(tau, np.zeros(6)) for tau in delays])
-    theta, sigma_s = _refined(laid, float(delays[np.argmin(misfit)]), np.zeros(6), free=8)
+    misfit = np.array([laid.misfit(np.array([tau, *np.zeros(7)])) for tau in delays])
+    # Pictures that are displaced too may fit best at a wrong delay: several starts are tried.
+    starts: list[float] = []
+    for place in np.argsort(misfit):
+        if all(abs(delays[place] - known) > _STARTS_APART_S for known in starts):
+            starts.append(float(delays[place]))
+    tried = [_refined(laid, start, np.zeros(6), free=8) for start in starts[:_STARTS]]
+    theta, sigma_s = min(tried, key=lambda one: laid.misfit(one[0]))
     return _delay(laid, theta, sigma_s, _rival(privacy, side, theta))
 
 
@@ -105,17 +124,25 @@ def follow_delay(privacy: Film, side: Film, known: Delay) -> Delay:
 
 
 def _refined(laid: _Laid, delay_s: float, affine: Vector, *, free: int) -> tuple[Vector, float]:
-    """Return (delay, readout, affine) by Gauss-Newton on the first ``free``, and sigma, s."""
-    theta, sigma_s = np.concatenate([[delay_s, 0.0], affine]), np.inf
+    """Return (delay, readout, affine) by damped Gauss-Newton on the first ``free``; sigma, s."""
+    theta, damping = np.concatenate([[delay_s, 0.0], affine]), 1e-3
+    cost, sigma_s = laid.misfit(theta), np.inf
     for _ in range(_ROUNDS):
         residual, columns = laid.linearised(theta)
         columns = columns[:free]
         normal = columns @ columns.T
-        normal[np.diag_indices(free)] *= 1.0 + 1e-6
-        step = np.linalg.solve(normal, columns @ residual)
-        # A step beyond a frame means that the start was bad; walk there in parts.
-        theta[:free] += step * min(1.0, 0.03 / max(abs(step[0]), 1e-12))
-        sigma_s = float(np.sqrt(np.linalg.inv(normal)[0, 0] * np.mean(residual**2)))
+        scale = np.diag(np.diag(normal))
+        sigma_s = float(np.sqrt(np.linalg.inv(normal + 1e-9 * scale)[0, 0] * np.var(residual)))
+        step = np.zeros_like(theta)
+        for _ in range(_ROUNDS):
+            step[:free] = np.linalg.solve(normal + damping * scale, columns @ residual)
+            better = laid.misfit(theta + step)
+            if better <= cost:
+                break
+            damping *= 10.0
+        else:
+            break
+        theta, cost, damping = theta + step, better, damping / 10.0
         if abs(step[0]) < 1e-6:
             break
     return theta, sigma_s
@@ -123,18 +150,18 @@ def _refined(laid: _Laid, delay_s: float, affine: Vector, *, free: int) -> tuple
 
 def _rival(privacy: Film, side: Film, theta: Vector) -> float:
     """Return the least misfit further than two frames away over that of the answer."""
-    thin = _Laid(privacy, Film(side.stamps_s[::3], side.maps[::3]))
+    thin = _Laid(privacy, side, every=3)
     delays = np.arange(-SEARCH_S, SEARCH_S, 2.0 * _STEP_S)
     away = delays[np.abs(delays - theta[0]) > _FRAMES_APART_S]
-    there = min(thin.misfit(float(tau), theta[2:]) for tau in away)
-    return float(there / max(thin.misfit(theta[0], theta[2:]), 1e-9))
+    there = min(thin.misfit(np.array([tau, *theta[1:]])) for tau in away)
+    return float(there / max(thin.misfit(theta), 1e-9))
 
 
 def _delay(laid: _Laid, theta: Vector, sigma_s: float, rival: float) -> Delay:
     return Delay(
         delay_s=float(theta[0]),
         sigma_s=sigma_s,
-        explained=1.0 - laid.misfit(theta[0], theta[2:]),
+        explained=1.0 - laid.misfit(theta),
         rival=rival,
         contrast=laid.contrast,
         readout_s=float(theta[1]),
@@ -152,18 +179,19 @@ def stretches(start_s: float, stop_s: float, length_s: float) -> list[tuple[floa
 class _Laid:
     """Two films on one time axis; what is left between them for given parameters."""
 
-    def __init__(self, privacy: Film, side: Film) -> None:
+    def __init__(self, privacy: Film, side: Film, every: int = 1) -> None:
         from scipy.interpolate import CubicSpline
 
+        noise = float(np.std(np.diff(side.maps, n=2, axis=0))) / np.sqrt(6.0)
+        privacy, side = privacy.smoothed(), side.smoothed()
         self._spline = CubicSpline(privacy.stamps_s, privacy.maps.astype(np.float64), axis=0)
         self._slope = self._spline.derivative()
         low, high = privacy.stamps_s[0] + SEARCH_S, privacy.stamps_s[-1] - SEARCH_S
         kept = (side.stamps_s >= low) & (side.stamps_s <= high)
-        self.stamps_s = side.stamps_s[kept]
-        inner = side.maps[kept][:, _RIM:-_RIM, _RIM:-_RIM].astype(np.float64)
+        self.stamps_s = side.stamps_s[kept][::every]
+        inner = side.maps[kept][::every, _RIM:-_RIM, _RIM:-_RIM].astype(np.float64)
         self._side = inner - inner.mean(axis=0)
         self._total = float(np.sum(self._side**2)) + 1e-30
-        noise = float(np.std(np.diff(inner, n=2, axis=0))) / np.sqrt(6.0)
         self.contrast = float(np.std(self._side)) / max(noise, 1e-12)
         rows = np.arange(_RIM, ROWS - _RIM)
         columns = np.arange(_RIM, COLUMNS - _RIM)
@@ -172,22 +200,17 @@ class _Laid:
         )
         self._places = np.stack(np.meshgrid(rows, columns, indexing="ij")).astype(float)
 
-    def misfit(self, delay_s: float, affine: Vector) -> float:
+    def misfit(self, theta: Vector) -> float:
         """Return the share of the side camera's changes that is left unexplained."""
-        seen = self._moved(self._spline(self.stamps_s - delay_s), affine)
-        seen -= seen.mean(axis=0)
+        seen, _ = self._seen(theta)
         gain = float(np.sum(seen * self._side) / (np.sum(seen**2) + 1e-30))
         return float(np.sum((self._side - gain * seen) ** 2) / self._total)
 
     def linearised(self, theta: Vector) -> tuple[Vector, Vector]:
-        """Return (what is left, its derivatives by each parameter and the gain)."""
-        at = self.stamps_s - theta[0]
+        """Return (what is left, its derivatives by each parameter), the gain fitted along."""
         affine = theta[2:]
-        slope = self._moved(self._slope(at), affine)
-        # Rows further down are read later: by theta[1] from top to bottom.
-        whole = self._spline(at)
-        seen = self._moved(whole, affine) + theta[1] * self._y * slope
-        down, right = np.gradient(whole, axis=(1, 2))
+        seen, slope = self._seen(theta)
+        right, down = np.gradient(self._spline(self.stamps_s - theta[0]), axis=(2, 1))
         right, down = self._moved(right, affine), self._moved(down, affine)
         by_place = [np.ones_like(self._x), self._x, self._y]
         parts = [
@@ -196,14 +219,20 @@ class _Laid:
             *(right * share for share in by_place),
             *(down * share for share in by_place),
         ]
-        seen -= seen.mean(axis=0)
-        gain = float(np.sum(seen * self._side) / np.sum(seen**2))
+        gain = float(np.sum(seen * self._side) / (np.sum(seen**2) + 1e-30))
         columns = np.array([gain * (part - part.mean(axis=0)).ravel() for part in parts])
         residual = (self._side - gain * seen).ravel()
-        # The gain is fitted along: take its share out of every derivative.
-        unit = seen.ravel() / np.linalg.norm(seen)
+        unit = seen.ravel() / (np.linalg.norm(seen) + 1e-30)
         columns -= (columns @ unit)[:, None] * unit
         return residual, columns
+
+    def _seen(self, theta: Vector) -> tuple[Vector, Vector]:
+        """Return (the privacy film as the side camera should have it, its slope in time)."""
+        at = self.stamps_s - theta[0]
+        slope = self._moved(self._slope(at), theta[2:])
+        # Rows further down are read later: by theta[1] from top to bottom.
+        seen = self._moved(self._spline(at), theta[2:]) + theta[1] * self._y * slope
+        return seen - seen.mean(axis=0), slope
 
     def _moved(self, maps: Vector, affine: Vector) -> Vector:
         """Return maps looked up at displaced places, rim left out."""

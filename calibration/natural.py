@@ -92,7 +92,10 @@ def _patches(
     size = max(24, round(width / 15) // 2 * 2)
     over = _carried(side, mapped, privacy.shape)
     if kernel is not None:
-        over = as_seen(over, kernel)
+        seen = np.isfinite(over).astype(np.uint8)
+        over = as_seen(np.where(seen, over, 128.0), kernel)
+        # What the kernel brought in from beyond the side picture's edge is no picture.
+        over[cv2.erode(seen, np.ones(kernel.shape, np.uint8), borderValue=1) == 0] = np.nan
     homography = np.asarray(np.linalg.inv(mapped.homography), dtype=np.float64)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
     found: list[tuple[Points, Points]] = []

@@ -96,6 +96,8 @@ class PointCamera:
         coarse = bin_pixels(_cropped(counts, 8), 8)
         # Half a per cent of the brightest square: diffraction's tail goes on for ever.
         rows, columns = np.nonzero(coarse > max(6.0 * noise * 8.0, 0.005 * float(coarse.max())))
+        if rows.size == 0:
+            raise _no_light(self._exposure_s)
         span = 8 * (1 + max(np.ptp(rows), np.ptp(columns)))
         largest = (min(counts.shape) - 32) // 32 * 32
         return int(min(max(96, 32 * np.ceil((1.25 * span + 24) / 32)), largest))
@@ -154,11 +156,7 @@ class PointCamera:
                 hint="lower the lamp, use a smaller pinhole or a grey filter",
             )
         if level * self._saturation_dn < 12.0 * noise:
-            raise StateError(
-                f"no point of light was found at {self._exposure_s:g} s",
-                hint="check that the lamp is on, the cap is off, and the pinhole stands in "
-                "the picture",
-            )
+            raise _no_light(self._exposure_s)
         return counts, noise
 
     def _settable(self, exposure_s: float) -> float:
@@ -199,6 +197,13 @@ class PointCamera:
     def _below(self, counts: Floats, centre: tuple[int, int], size: int) -> npt.NDArray[np.bool_]:
         part = _window(centre, size)
         return np.asarray(self._peak_raw[part] < 0.93 * self._saturation_dn)
+
+
+def _no_light(exposure_s: float) -> StateError:
+    return StateError(
+        f"no point of light was found at {exposure_s:g} s",
+        hint="check that the lamp is on, the cap is off, and the pinhole stands in the picture",
+    )
 
 
 def pupil_of(context: Context, channel: int = linear.GREEN) -> Pupil:

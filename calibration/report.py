@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from calibration.artifact import Artifact
@@ -13,13 +14,48 @@ from calibration.artifact import Artifact
 __all__ = ["render"]
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1{font-size:1.5rem;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse} td,th{padding:.2rem .8rem .2rem 0;text-align:left;
-border-bottom:1px solid #ddd} td.n{text-align:right;font-variant-numeric:tabular-nums}
-.accepted{color:#0a6b3d} .rejected{color:#a3160a} figure{margin:1rem 0}
-figcaption{color:#555;font-size:.9rem} img{max-width:100%} small{color:#666}
+:root{--ink:#1c2430;--soft:#5b6675;--line:#e3e7ec;--good:#0a6b3d;--bad:#a3160a}
+body{font:15px/1.55 system-ui,sans-serif;max-width:58rem;margin:0 auto;padding:2rem 1.2rem 4rem;
+color:var(--ink);background:#fff}
+h1{font-size:1.6rem;margin:0 0 .2rem} h2{font-size:1.1rem;margin:2.4rem 0 .6rem}
+.sub{color:var(--soft);margin:0 0 1.2rem}
+.verdict{border-left:.4rem solid;border-radius:.3rem;padding:.7rem 1rem;margin:1rem 0;
+background:#f4faf6}
+.verdict.accepted{border-color:var(--good)} .verdict.rejected{border-color:var(--bad);
+background:#fdf4f3}
+.verdict b{text-transform:capitalize} .accepted b{color:var(--good)} .rejected b{color:var(--bad)}
+.next{margin:.4rem 0 0}
+.check{display:flex;gap:2.5rem;flex-wrap:wrap;margin:.6rem 0 0}
+.check div{min-width:7rem} .check span{display:block;color:var(--soft);font-size:.85rem}
+.check strong{font-size:1.35rem;font-variant-numeric:tabular-nums}
+.columns{columns:2;column-gap:2.5rem} .columns table{width:100%}
+table{border-collapse:collapse} tr{break-inside:avoid}
+td,th{padding:.22rem .9rem .22rem 0;text-align:left;border-bottom:1px solid var(--line);
+font-weight:400;vertical-align:top} th{color:var(--soft);white-space:nowrap}
+td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+td.e{color:var(--soft);white-space:nowrap} td.u{color:var(--soft)}
+figure{margin:.4rem 0 1rem} figcaption{color:var(--soft);font-size:.9rem}
+img{max-width:100%;border:1px solid var(--line);border-radius:.3rem}
+@media(max-width:44rem){.columns{columns:1}}
 """
+
+_UNITS = {
+    "e_per_dn": "e⁻ per step",
+    "e_per_s": "e⁻/s",
+    "waves_rms": "waves RMS",
+    "waves": "waves",
+    "mm": "mm",
+    "ms": "ms",
+    "ppm": "ppm",
+    "px": "px",
+    "deg": "°",
+    "um": "µm",
+    "dn": "steps",
+    "s": "s",
+    "e": "e⁻",
+}
+"""How the endings of figures' names read, longest first."""
+_ONE_COLUMN = 12
 
 
 def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any], None]]]) -> str:
@@ -34,23 +70,12 @@ def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any]
         f"<title>{_text(artifact.procedure)} {_text(artifact.id)}</title>",
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>Calibration: {_text(artifact.procedure)}</h1>",
-        f"<p class='{artifact.status}'><b>{artifact.status}</b>"
-        + (f": {_text(artifact.reason)}" if artifact.reason else "")
-        + "</p>",
-        _table(
-            [
-                ("id", artifact.id),
-                ("made", artifact.made_at),
-                ("software", artifact.software),
-                ("devices", ", ".join(f"{k} {v}" for k, v in artifact.serials.items())),
-                ("made with", ", ".join(f"{k} {v}" for k, v in artifact.inputs.items()) or "–"),
-                ("mirror", "–" if artifact.mirror_c is None else f"{artifact.mirror_c:.1f} °C"),
-            ]
-        ),
+        f"<p class='sub'>{_text(artifact.id)} · {_text(_when(artifact.made_at))}</p>",
+        _verdict(artifact),
         _held_out(artifact),
-        "<h2>Figures</h2>",
-        _figures(artifact),
     ]
+    if artifact.figures:
+        parts += ["<h2>Figures</h2>", _figures(artifact)]
     for title, caption, draw in pictures:
         parts.append(
             f"<h2>{_text(title)}</h2><figure><img alt='{_text(title)}' src='{_png(draw)}'>"
@@ -60,18 +85,44 @@ def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any]
         parts.append("<h2>Notes</h2><ul>")
         parts.extend(f"<li>{_text(note)}</li>" for note in artifact.notes)
         parts.append("</ul>")
+    made_with = ", ".join(f"{k} {v}" for k, v in artifact.inputs.items())
+    parts += [
+        "<h2>Made with</h2>",
+        _table(
+            [
+                ("devices", ", ".join(f"{k} {v}" for k, v in artifact.serials.items())),
+                ("calibrations", made_with or "none"),
+                ("mirror", "–" if artifact.mirror_c is None else f"{artifact.mirror_c:.1f} °C"),
+                ("configuration", artifact.config_hash),
+                ("software", artifact.software),
+            ]
+        ),
+    ]
     parts.append("</body></html>\n")
     return "\n".join(parts)
+
+
+def _verdict(artifact: Artifact) -> str:
+    why = f": {_text(artifact.reason)}" if artifact.reason else ""
+    todo = ""
+    if artifact.advice:
+        todo = f"<p class='next'>What to do next: {_text(artifact.advice)}.</p>"
+    return (
+        f"<div class='verdict {artifact.status}'><b>{_text(artifact.status)}</b>{why}{todo}</div>"
+    )
 
 
 def _held_out(artifact: Artifact) -> str:
     check = artifact.held_out
     if check is None:
         return ""
-    limit = "" if check.limit is None else f", limit {check.limit:.4g}"
+    cells = [("before", f"{check.before:.3g}"), ("after", f"{check.after:.3g}")]
+    if check.limit is not None:
+        cells.append(("limit", f"{check.limit:.3g}"))
+    shown = "".join(f"<div><span>{k}</span><strong>{v}</strong></div>" for k, v in cells)
     return (
-        f"<p>Check on data the fit had not seen: {_text(check.metric)}: "
-        f"<b>{check.before:.4g}</b> before, <b>{check.after:.4g}</b> after{limit}.</p>"
+        "<h2>Check on data the fit had not seen</h2>"
+        f"<p class='sub'>{_text(check.metric)}</p><div class='check'>{shown}</div>"
     )
 
 
@@ -80,10 +131,25 @@ def _figures(artifact: Artifact) -> str:
     for name, value in artifact.figures.items():
         sigma = artifact.uncertainty.get(name)
         error = "" if sigma is None else f"± {sigma:.2g}"
+        words, unit = _named(name)
         rows.append(
-            f"<tr><td>{_text(name)}</td><td class='n'>{value:.6g}</td><td>{error}</td></tr>"
+            f"<tr><th title='{_text(name)}'>{_text(words)}</th><td class='n'>{value:.5g}</td>"
+            f"<td class='e'>{error}</td><td class='u'>{unit}</td></tr>"
         )
-    return "<table>" + "".join(rows) + "</table>"
+    body = "<table>" + "".join(rows) + "</table>"
+    return f"<div class='columns'>{body}</div>" if len(rows) > _ONE_COLUMN else body
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Return a figure's name as words, and its unit."""
+    for ending, unit in _UNITS.items():
+        if name.endswith("_" + ending):
+            return name[: -len(ending) - 1].replace("_", " "), unit
+    return name.replace("_", " "), ""
+
+
+def _when(made_at: str) -> str:
+    return f"{datetime.fromisoformat(made_at):%d %B %Y, %H:%M:%S} UTC"
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

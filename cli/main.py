@@ -27,6 +27,7 @@ from cli import (
     stage,
     take,
     train,
+    twin,
 )
 from cli._common import ErrorDoor
 
@@ -49,6 +50,7 @@ app.add_typer(camera.app, name="camera", rich_help_panel=_RIG)
 app.add_typer(stage.app, name="stage", rich_help_panel=_RIG)
 app.add_typer(light.app, name="light", rich_help_panel=_RIG)
 app.add_typer(calibrate.app, name="calibrate", rich_help_panel=_RIG)
+app.add_typer(twin.app, name="twin", rich_help_panel=_RIG)
 app.add_typer(take.app, name="take", rich_help_panel=_PEOPLE)
 app.add_typer(data.app, name="data", rich_help_panel=_PEOPLE)
 app.command("design", rich_help_panel=_LEARN)(design.design)

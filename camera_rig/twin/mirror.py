@@ -7,10 +7,12 @@ and stretched by the angle of incidence.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from camera_rig.bench import Bench
+from camera_rig.errors import ConfigError
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
-from camera_rig.mirror.influence import DEFAULT_MODES, InfluenceModel
+from camera_rig.mirror.influence import DEFAULT_MODES, InfluenceMatrix, InfluenceModel
 from camera_rig.optics import zernike
 from camera_rig.twin import _random
 
@@ -46,6 +49,9 @@ class MirrorOptions(BaseModel):
         creep_per_decade: Share of a step that is added in each decade of time.
         response_s: Time constant of the glass, s.
         dead_actuators: Electrodes that do nothing.
+        influence: File with a measured influence matrix; it takes the place of the plate
+            model, the strokes' spread and the beam's place.
+        hysteresis: File with a measured play model; it takes the place of ``loop``.
         decentre_mm: Middle of the beam on the mirror (x, y), mm.
         rotation_deg: Turn of the mirror against the picture, counter-clockwise, degrees.
         flipped: Whether the mirror is seen mirrored left to right.
@@ -65,6 +71,8 @@ class MirrorOptions(BaseModel):
     creep_per_decade: NonNegative = 0.015
     response_s: Annotated[float, Field(gt=0)] = 0.0015
     dead_actuators: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    influence: Path | None = None
+    hysteresis: Path | None = None
     decentre_mm: tuple[float, float] | None = None
     rotation_deg: float | None = None
     flipped: bool = False
@@ -176,8 +184,14 @@ class MirrorBody:
         self.strokes = 1.0 + options.stroke_spread * random.standard_normal(count)
         self.strokes[[i for i in options.dead_actuators if i < count]] = 0.0
         self.loops = options.loop * (1.0 + options.loop_spread * random.standard_normal(count))
-        self.influence_um = true_influence(bench, self.footprint) * self.strokes
-        self.play_model = _play_model(np.clip(self.loops, 0.0, 0.49))
+        if options.influence is None:
+            self.influence_um = true_influence(bench, self.footprint) * self.strokes
+        else:
+            self.influence_um = _measured_influence(options.influence, count)
+        if options.hysteresis is None:
+            self.play_model = _play_model(np.clip(self.loops, 0.0, 0.49))
+        else:
+            self.play_model = _measured_play(options.hysteresis, count)
         self._play = PlayOperators(self.play_model)
         rest = np.zeros(count)
         self._lock = threading.Lock()
@@ -258,6 +272,38 @@ def _play_model(loops: Floats) -> PlayModel:
     weights = np.repeat((weight / reach)[:, None], _RADII.size, axis=1)
     slope = linear / reach
     return PlayModel(_RADII, weights, np.array([-1.0, 1.0]), slope[:, None], -slope)
+
+
+def _measured_influence(path: Path, actuators: int) -> Floats:
+    """Return a measured matrix, µm RMS per unit, rows in the twin's modes."""
+    matrix = InfluenceMatrix.load(path)
+    _check_count(path, matrix.actuators, actuators)
+    um = np.zeros((len(MODES), actuators))
+    for row, mode in enumerate(MODES):
+        if mode in matrix.modes:
+            um[row] = matrix.um_per_unit[matrix.modes.index(mode)]
+    return um
+
+
+def _measured_play(path: Path, actuators: int) -> PlayModel:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is no hysteresis model: {error}",
+            hint="rebuild the twin: `rig twin from-calibration`",
+        ) from error
+    model = PlayModel.from_dict(data)
+    _check_count(path, model.actuators, actuators)
+    return model
+
+
+def _check_count(path: Path, found: int, actuators: int) -> None:
+    if found != actuators:
+        raise ConfigError(
+            f"{path} is of {found} electrodes, the bench's mirror has {actuators}",
+            hint="set bench.mirror.ring_segments as the measured mirror has them",
+        )
 
 
 def nominal_patterns(bench: Bench) -> dict[Any, Floats]:
