@@ -66,6 +66,9 @@ class InfluenceProcedure(Procedure):
     devices: ClassVar[tuple[str, ...]] = ("privacy", "mirror")
     needs: ClassVar[tuple[str, ...]] = ("sensor", "psf")
     scene: ClassVar[SceneRequest | None] = POINT
+    advice: ClassVar[str] = (
+        "see that the pinhole stands still and that the mirror has warmed up, then run it again"
+    )
 
     def __init__(
         self, pinhole_mm: float = 0.2, frames: int = 1, last_noll: int = 66, sweep: bool = True

@@ -152,10 +152,16 @@ class Problem:
         self, theta: Vector, states: list[PlaneState], weights: list[Floats], size: int
     ) -> Linear:
         """Return derivatives and normal matrix at ``theta``, for bins of ``size`` px."""
+        self._fine = [self.columns(theta, state, p, 1) for p, state in enumerate(states)]
+        return self.relinearised(weights, size)
+
+    def relinearised(self, weights: list[Floats], size: int) -> Linear:
+        """Return the last derivatives for other bins or weights: where they were made."""
         matrix, places, columns = np.diag(self.prior_weight), [], []
-        for p, state in enumerate(states):
-            where, rows = self.columns(theta, state, p, size)
-            rows *= np.sqrt(weights[p]).ravel()
+        for (where, fine), weight in zip(self._fine, weights, strict=True):
+            across = self.stack.size
+            rows = bin_pixels(fine.reshape(-1, across, across), size).reshape(len(fine), -1)
+            rows = rows * np.sqrt(weight).ravel()
             matrix[np.ix_(where, where)] += rows @ rows.T
             places.append(where)
             columns.append(rows)
@@ -255,21 +261,28 @@ class Problem:
 
 
 def fit_stage(
-    problem: Problem, theta: Vector, weights: list[Floats], size: int, rounds: int
+    problem: Problem,
+    theta: Vector,
+    weights: list[Floats],
+    size: int,
+    rounds: int,
+    *,
+    kept_derivatives: bool = False,
 ) -> Stage:
     """Run Levenberg-Marquardt at one bin size until it no longer pays.
 
     Derivatives cost as much as dozens of pictures, so they are kept as long as chi-squared
-    falls about as they promise; ``rounds`` is how often they may be made. Coarse stages
+    falls about as they promise; ``rounds`` is how often they may be made, and with
+    ``kept_derivatives`` the first are those of the stage before. Coarse stages
     stop when chi-squared falls by less than a hundredth. At the finest the steps are
     quadratic: after a fall below 3 the next would be far below sigma.
     """
     damping, states, made = 1e-3, problem.states(theta), 0
     cost, data_cost = problem.cost(theta, states, weights, size)
     freedom = max(problem.degrees_of_freedom(weights), 1)
-    linear: Linear | None = None
+    linear = problem.relinearised(weights, size) if kept_derivatives else None
     fresh = False
-    normal = np.zeros((0, 0))
+    normal = np.zeros((0, 0)) if linear is None else linear.matrix
     while True:
         if linear is None:
             if made == rounds:

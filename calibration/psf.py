@@ -55,6 +55,9 @@ class PsfProcedure(Procedure):
     devices: ClassVar[tuple[str, ...]] = ("privacy", "mirror")
     needs: ClassVar[tuple[str, ...]] = ("sensor",)
     scene: ClassVar[SceneRequest | None] = POINT
+    advice: ClassVar[str] = (
+        "see that the pinhole is the only light, sharp and in the middle, then run it again"
+    )
 
     def __init__(
         self,

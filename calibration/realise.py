@@ -68,6 +68,11 @@ class RealiseProcedure(Procedure):
     devices: ClassVar[tuple[str, ...]] = ("privacy", "mirror")
     needs: ClassVar[tuple[str, ...]] = ("sensor", "influence")
     scene: ClassVar[SceneRequest | None] = POINT
+    resumable: ClassVar[bool] = False
+    advice: ClassVar[str] = (
+        "look at the convergence in the report; if it does not fall, run `rig calibrate run "
+        "influence` again"
+    )
 
     def __init__(
         self,
@@ -82,8 +87,10 @@ class RealiseProcedure(Procedure):
 
     def plan(self, rig: Rig) -> Plan:
         """Return what a run would do."""
-        exposures = 3 * (self.iterations + 2) * (self.frames + 1)
-        return Plan(40 + 3 * self.iterations, exposures, exposures * 3.0 / 60.0, POINT.instruction)
+        planes = 3 * (self.iterations + 2)
+        exposures = planes * (self.frames + 1)
+        minutes = (SETTLE_S + planes * PAUSE_S + exposures * 3.0) / 60.0
+        return Plan(40 + 2 * planes, exposures, minutes, POINT.instruction)
 
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield the loop as one step: a mirror that waits is another mirror."""

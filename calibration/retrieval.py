@@ -34,6 +34,8 @@ MANY_MODES, LOW_ORDER = 21, 4
 """More modes than this are fitted after those up to a low radial order."""
 STRONG_SLOPE = 4.0
 """RMS slope, waves per pupil radius, above which rays describe a PSF well."""
+FINE_BIN = 2
+"""Bin from which on a stage begins so near its end that the last derivatives serve."""
 WARM_BIN = 4
 """First bin of a fit that begins near its end."""
 ROOM = 1.02
@@ -180,7 +182,9 @@ def _descend(problem: Problem, shape: Vector, first_bin: int) -> tuple[Stage, fl
     smooth = _smooth(problem.images)
     for size in (b for b in problem.bins if b <= first_bin):
         weights = problem.weights(smooth, size)
-        stage = fit_stage(problem, theta, weights, size, ROUNDS.get(size, 8))
+        kept = stage is not None and size <= FINE_BIN
+        rounds = ROUNDS.get(size, 8)
+        stage = fit_stage(problem, theta, weights, size, rounds, kept_derivatives=kept)
         theta = stage.theta
         if size in (4, 2) and stage.chi2 > 30.0:
             # Nothing finer mends a start that is this wrong at this size.
