@@ -88,8 +88,10 @@ def main() -> None:
     video = None
     if given.video:
         video = open_pictures(held_out_heads(given.video, 60, size, video_fps=30.0), size)
-    public = open_folder(public_references(_PUBLIC, size), size)
-    styles = Styles(np.stack([public[i].picture for i in range(_PUBLIC)]), (0,) * _PUBLIC)
+    styles = Styles.shipped(bundle)
+    if styles is None:
+        public = open_folder(public_references(_PUBLIC, size), size)
+        styles = Styles(np.stack([public[i].picture for i in range(_PUBLIC)]), (0,) * _PUBLIC)
     systems = systems_for(bundle, faces.samples, styles, references=given.styles)
     gauges = tuple(name for name in STANDARD if name not in given.without)
     began = time.monotonic()

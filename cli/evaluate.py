@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from models.evaluation.material import Material
     from models.evaluation.run import Evaluation
     from models.evaluation.systems import Styles
+    from models.runtime.bundle import Bundle
 
 _HEADS_FRAMES = 12
+_PUBLIC = "heads:20"
 _VIDEO_FRAMES, _VIDEO_FPS = 60, 30.0
 
 
@@ -32,8 +34,9 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the result.")],
     references: Annotated[
-        str, typer.Option(help="Public faces that outputs are styled by: a folder, or heads:N.")
-    ] = "heads:20",
+        str,
+        typer.Option(help="Public faces for the styles: a folder, heads:N, or the bundle's own."),
+    ] = "bundle",
     styles: Annotated[int, typer.Option(min=1, help="Styles every person is painted in.")] = 10,
     video: Annotated[
         str, typer.Option(help="Consecutive frames for figures over time: a folder, or heads:N.")
@@ -94,7 +97,7 @@ def evaluate(
         faces = _material(stack, material, size_px, (config, lab_key, part, frames), tell)
         moving = _video(video, size_px, tell) if video else None
         systems = systems_for(
-            opened, faces.samples, _styles(references, size_px, tell),
+            opened, faces.samples, _styles(references, opened, tell),
             baselines=chosen, references=styles,
         )  # fmt: skip
         keep = faces.may_store and (moving is None or moving.may_store)
@@ -205,13 +208,19 @@ def _video(where: str, size_px: int, tell: Any) -> Material:
     return open_pictures(where, size_px, found_landmarks())
 
 
-def _styles(where: str, size_px: int, tell: Any) -> Styles:
+def _styles(where: str, bundle: Bundle, tell: Any) -> Styles:
+    """Return the references: those that a bundle ships, or heads where it ships none."""
     import numpy as np
 
     from models.data import open_folder
     from models.evaluation.material import public_references
     from models.evaluation.systems import Styles
 
+    size_px = bundle.card.sizes.size_px
+    if where == "bundle":
+        if (shipped := Styles.shipped(bundle)) is not None:
+            return shipped
+        where = _PUBLIC
     folder = (
         public_references(_count(where), size_px, progress=tell)
         if where.startswith("heads:")

@@ -281,7 +281,14 @@ def aligned(picture: Picture, source: Floats, target: Floats, size_px: int) -> P
 
 
 def upright(picture: Picture, landmarks_px: Floats, margin: float, size_px: int) -> Picture:
-    """Return an upright square around all landmarks; beyond the picture its rim goes on."""
+    """Return an upright square around all landmarks; what lies beyond the picture is black.
+
+    Args:
+        picture: RGB.
+        landmarks_px: ``(n, 2)``.
+        margin: Share of the box added on each side.
+        size_px: Height and width of the square.
+    """
     low, high = landmarks_px.min(0), landmarks_px.max(0)
     half = 0.5 * float((high - low).max()) * (1.0 + 2.0 * margin)
     middle = 0.5 * (low + high)

@@ -69,7 +69,7 @@ MEANINGS: dict[str, Meaning] = {
         1,
         "%",
     ),
-    "tpr": _private("TPR at FPR 0.1 %", "Outputs accepted as their person when one "
+    "tpr": _private("TPR", "Outputs accepted as their person when one "
                     "stranger in a thousand is.", -1, "%"),
     "accuracy": _private("Verification", "Balanced accuracy at the best threshold; 50 % is "
                          "chance.", -1, "%"),

@@ -120,7 +120,8 @@ def _tables(run: Evaluation) -> list[_Table]:
         _Table(
             "Verification",
             "Whether an output and another sharp moment show one person: the attacker knows where "
-            "the face is and sets the threshold on the outputs. Chance is 0.1, 50 and 50 %.",
+            "the face is and sets the threshold on the outputs. TPR is at one false positive in a "
+            "thousand; chance is 0.1, 50 and 50 %.",
             identity("tpr", "accuracy", "eer"),
         ),
         _Table(

@@ -26,6 +26,7 @@ from models.evaluation.embedders import Floats, Picture
 from models.evaluation.material import Sample
 from models.runtime.bundle import Bundle, open_bundle
 from models.runtime.painter import Painter, StyleReader
+from models.runtime.references import references_of
 from models.training.sources import Trained
 
 ORIGINAL = "original"
@@ -164,6 +165,8 @@ class Painted:
         domains: Domain of each reference.
         references: How many of them a person is painted in.
         seed: Decides which.
+        codes: ``(n, style_dim)`` style codes of the faces, where a bundle ships its own;
+            None has S read them.
     """
 
     folder: str
@@ -175,11 +178,13 @@ class Painted:
     seed: int = 0
     name: str = BUNDLE
     detail: str = ""
+    codes: Floats | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of weights, optic and references."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.styles).tobytes()).hexdigest()[:16]
+        told = np.ascontiguousarray(self.styles if self.codes is None else self.codes)
+        digest = hashlib.sha256(told.tobytes()).hexdigest()[:16]
         return f"painted {self.weights[:16]} {self.optic.key} {digest} {self.seed}"
 
     def style_of(self, person: int, reference: int) -> int:
@@ -217,6 +222,8 @@ _CODES: dict[str, torch.Tensor] = {}
 
 def _codes(system: Painted) -> torch.Tensor:
     """Style codes of all references, read once in a process: a job brings a new copy of them."""
+    if system.codes is not None:
+        return torch.from_numpy(system.codes)
     if system.key not in _CODES:
         reader = _style_reader(system.folder)
         with torch.inference_mode():
@@ -257,10 +264,21 @@ class Styles:
     Args:
         pictures: ``(n, size, size, 3)`` RGB, 8 bit.
         domains: Domain of each.
+        codes: ``(n, style_dim)`` their style codes, where a bundle ships its own.
     """
 
     pictures: Picture
     domains: tuple[int, ...]
+    codes: Floats | None = None
+
+    @classmethod
+    def shipped(cls, bundle: Bundle) -> Styles | None:
+        """Return the references that a bundle ships; None when it has no picture of any."""
+        found = [r for r in references_of(bundle).values() if r.picture is not None]
+        if not found:
+            return None
+        pictures = np.stack([r.picture for r in found if r.picture is not None])
+        return cls(pictures, (0,) * len(found), np.stack([r.style for r in found]))
 
 
 def systems_for(
@@ -308,6 +326,7 @@ def systems_for(
         styles=styles.pictures,
         domains=styles.domains,
         references=references,
+        codes=styles.codes,
         detail=f"{bundle.card.name}, {references} references each",
     )
     made: dict[str, System] = {"original": Unprotected(), "optics": optic}
