@@ -53,13 +53,6 @@ def test_point_source_missing_or_too_bright(measured, scene, settings, words, ad
         (SensorProcedure(), "flat", {}, "sees light in the dark", "put the cap on"),
         (SensorProcedure(), "dark", {}, "no exposure for the white sheet", "take the cap off"),
         (SyncProcedure(bursts=2, burst_s=1.0), "flat", {}, "too bright", "darken the room"),
-        (
-            SyncProcedure(bursts=2, burst_s=1.0),
-            "flat",
-            {"ambient": 0.03},
-            "does not see the lamp",
-            "--sync-by",
-        ),
         (SyncProcedure(bursts=2, burst_s=1.0), "dark", {}, "sees no light", "cap off"),
     ],
 )
