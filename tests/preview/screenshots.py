@@ -19,7 +19,7 @@ from models.runtime.live_data import LiveSettings
 from tests.preview.served import rig_before, serving
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-PATIENCE_S = 240
+PATIENCE_S = 200
 
 
 def until(page: Page, expression: str) -> None:
@@ -37,7 +37,7 @@ def take(bundle: Path, images: Path) -> None:
         request = PreviewRequest(
             config=rig_before("kind: head, identity_seed: 7", Path(aside)),
             bundle=bundle,
-            settings=LiveSettings(max_age_s=20.0),
+            settings=LiveSettings(max_age_s=20.0, silence_s=20.0),  # a busy computer will do
             subject="DEMO",
             simulated=True,
         )
@@ -53,10 +53,13 @@ def take(bundle: Path, images: Path) -> None:
             until(page, "document.querySelectorAll('.slider').length === 12")
             page.keyboard.press("p")
             shown = "document.getElementById('verdict').dataset.is === 'shown'"
-            beside = "Number(document.getElementById('canvas-beside').dataset.painted || 0) > 40"
+            beside = "Number(document.getElementById('canvas-beside').dataset.painted || 0) > 2"
             until(page, f"{beside} && {shown}")
             page.mouse.move(5, 5)
             page.screenshot(path=images / "preview.png")
+            while not page.evaluate(shown):  # a card came in between
+                until(page, shown)
+                page.screenshot(path=images / "preview.png")
             page.get_by_role("tab", name="Mirror").click()
             for noll in (11, 5):
                 page.locator(f"#mode-{noll}").focus()
