@@ -60,7 +60,7 @@ def test_perceptual_distance_of_equal_pictures_is_zero_and_grows(face):
     sharp = torch.from_numpy(face[0].astype(np.float32)).permute(2, 0, 1)[None, :, ::2, ::2] / 255
     noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
     values = [float(distance(sharp, (sharp + s * noise).clamp(0, 1))[0]) for s in (0, 0.05, 0.3)]
-    assert values[0] == 0.0 and 0 < values[1] < values[2]
+    assert values[0] < 1e-9 and 1e-4 < values[1] < values[2]
     assert float(distance(sharp, sharp * 0 + 0.5)[0]) == pytest.approx(
         float(distance(sharp * 0 + 0.5, sharp)[0])
     )
