@@ -80,11 +80,12 @@ STEPS = (
         (("pair.png", "Privacy camera and side camera."),),
     ),
     Step(
-        "sensor",
-        "What the sensor really does",
-        "Gain, read noise, linearity and saturation of the privacy camera, measured by photon "
-        "transfer and accepted only because a held-out measurement improved.",
-        ("calibrate", "run", "sensor"),
+        "calibrate",
+        "What the instrument really is",
+        "Gain and noise by photon transfer, the offset of the two clocks from a coded light, side "
+        "to privacy by a board, the point spread function of the flat mirror. Each is accepted "
+        "only because a held-out measurement improved.",
+        ("calibrate", "run", "sensor", "sync", "registration", "psf"),
     ),
     Step(
         "takes",
@@ -109,6 +110,37 @@ STEPS = (
         ("data", "prepare", "series:demo", "--out", "set", "--every", "3"),
     ),
     Step(
+        "finetune",
+        "A few steps on the instrument's own pairs",
+        "The default bundle goes on learning from what this rig recorded. Six steps show the way; "
+        "a lab takes thousands.",
+        (
+            "finetune", "default", "set", "--out", "tuned", "--references", "heads:2",
+            "--steps", "6", "--set", "engine.batch=2", "--set", "engine.sheet_every=6",
+            "--set", "engine.checkpoint_every=6",
+        ),
+        (("tuned/sheets/step-00000006.png", "Sharp, distorted, and below them new faces."),),
+    ),
+    Step(
+        "evaluate",
+        "Who can still be recognised",
+        "Recognisers, detectors and landmarks on people no training has seen. Three people are "
+        "far too few for a figure: see the documentation for forty.",
+        (
+            "evaluate", "default", "heads:3", "--out", "evaluation", "--frames", "2",
+            "--styles", "2", "--baselines", "original", "--baselines", "optics",
+            "--without", "perceptual", "--workers", "1",
+        ),
+    ),
+    Step(
+        "live",
+        "What viewers see",
+        "The distorted frame, and the same moment with four faces that belong to nobody. When the "
+        "mirror, the shape or the frame is in doubt, a card says why instead.",
+        ("preview", "--look", "live.png"),
+        (("live.png", "What the sensor saw, and what is shown."),),
+    ),
+    Step(
         "audit",
         "Who opened what",
         "Every decryption is in a hash-chained log.",
@@ -122,11 +154,16 @@ def demo(
         "demo"
     ),
     fresh: Annotated[bool, typer.Option("--fresh", help="Do finished steps again.")] = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview/--no-preview", help="End with the live page, until Ctrl-C."),
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Walk the instrument on the simulated rig and write a report with pictures.
 
-    Started again it goes on where it stopped. Exits with 1 when a step failed.
+    Started again it goes on where it stopped. Exits with 1 when a step failed. At a terminal
+    it ends with the live page.
 
     Example: rig demo --out demo
     """
@@ -154,6 +191,14 @@ def demo(
     emit(data, as_json, lambda: typer.echo(f"report: {report}"))
     if not ok:
         raise typer.Exit(RigError.exit_code)
+    if preview and not as_json and sys.stdout.isatty():
+        words = ("preview", "--subject", "DEMO", "--simulated")
+        subprocess.run(
+            [sys.executable, "-m", "cli.main", *words],
+            cwd=out,
+            env={**os.environ, "RIG_CONFIG": str(config)},
+            check=False,
+        )
 
 
 def _write_config(out: Path) -> Path:

@@ -100,6 +100,11 @@ def preview(
         typer.Option(help="Record the de-identified picture, and nothing else, as a video.",
                      rich_help_panel=_OTHER),
     ] = None,
+    look: Annotated[
+        Path | None,
+        typer.Option(help="Write one picture of what viewers would see, and end.",
+                     rich_help_panel=_OTHER),
+    ] = None,
     show_side: Annotated[
         bool,
         typer.Option("--show-side", help="Look at calibration targets with both cameras.",
@@ -148,7 +153,12 @@ def preview(
         live_session(request) as session,
         side_outputs(session.live, virtual_camera=virtual_camera, record=record),
     ):
-        if window:
+        if look is not None:
+            from cli.preview.look import look as looked
+
+            told = looked(session.live, look)
+            console().print(f"{look}: {', '.join(told['references'])}; engine {told['engine']}")
+        elif window:
             show_window(session.live)
         else:
             _serve(session, server, token, open_page=open_page)
