@@ -34,6 +34,7 @@ __all__ = [
     "camera_of",
     "gaussian_psf",
     "line_up",
+    "measured_psf",
     "with_error",
 ]
 
