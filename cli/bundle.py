@@ -126,6 +126,30 @@ def default(
 
 
 @app.command()
+def sheet(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path("sheet.png"),
+    people: Annotated[int, typer.Option(help="Heads shown.", min=1, max=40)] = 8,
+    styles: Annotated[int, typer.Option(help="References shown.", min=1, max=40)] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a bundle does with synthetic heads that no training has seen.
+
+    Example: rig bundle sheet default --out sheet.png
+    """
+    import cv2
+
+    from camera_rig.errors import StorageError
+    from models.runtime.bundle import open_bundle
+    from models.runtime.sheet import sheet as drawn
+
+    picture = drawn(open_bundle(folder), people, styles)
+    if not cv2.imwrite(str(out), picture[..., ::-1]):
+        raise StorageError(f"cannot write {out}", hint="use a .png or .jpg in a folder of yours")
+    emit({"picture": str(out)}, as_json, lambda: typer.echo(f"{out}: written"))
+
+
+@app.command()
 def export(
     folder: FolderArgument,
     calibrate: Annotated[

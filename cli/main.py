@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import (
+    attack,
     bundle,
     calibrate,
     camera,
@@ -25,6 +26,7 @@ from cli import (
     preview,
     serve,
     stage,
+    study,
     take,
     train,
     twin,
@@ -60,6 +62,8 @@ app.command("deidentify", rich_help_panel=_PEOPLE)(deidentify.deidentify)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_LEARN)
 app.command("evaluate", rich_help_panel=_LEARN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_LEARN)(compare.compare)
+app.command("attack", rich_help_panel=_LEARN)(attack.attack)
+app.add_typer(study.app, name="study", rich_help_panel=_LEARN)
 app.command("fetch", rich_help_panel=_LEARN)(evaluate.fetch)
 app.add_typer(serve.app, name="serve", rich_help_panel=_HELP)
 app.add_typer(peer.app, name="peer", rich_help_panel=_HELP)
