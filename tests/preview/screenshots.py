@@ -52,7 +52,10 @@ def take(bundle: Path, images: Path) -> None:
             page.goto(served.link)
             until(page, "document.querySelectorAll('.slider').length === 12")
             page.keyboard.press("p")
-            shown = "document.getElementById('verdict').dataset.is === 'shown'"
+            shown = (
+                "document.getElementById('verdict').dataset.is === 'shown' && "
+                "document.getElementById('cover').hidden"
+            )
             beside = "Number(document.getElementById('canvas-beside').dataset.painted || 0) > 2"
             until(page, f"{beside} && {shown}")
             page.mouse.move(5, 5)

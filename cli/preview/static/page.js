@@ -149,6 +149,7 @@ async function paintAll(data, socket) {
   judge(why);
   page.painted += 1;
   page.paintedAt = performance.now();
+  $("cover").hidden = true;
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "ack", number }));
 }
 
