@@ -10,7 +10,6 @@ from camera_rig.optics import Coefficients
 from models.camera import WhyNot
 from models.data import FaceSource, open_folder, open_pairs
 from models.parallel import open_parallel
-from models.training import parallel
 from models.training.config import RunConfig
 from models.training.distil import DistilTask
 from models.training.finetune import FinetuneTask
@@ -18,12 +17,22 @@ from models.training.generator import FacesTask
 from models.training.heatmap import HeatmapTask
 from models.training.loop import Report, RunSummary, Trainer
 from models.training.optics import DesignTask
+from models.training.paint import PaintTask
+from models.training.parallel import ParallelTask
+from models.training.read import ReadTask
 from models.training.sources import Trained, open_trained
+from models.training.style import StyleTask
 from models.training.task import Task
 from models.training.world import World
 
 if TYPE_CHECKING:
     from camera_rig.recording.prepared import PreparedSet
+
+_PARALLEL: dict[str, type[ParallelTask]] = {
+    "read": ReadTask,
+    "paint": PaintTask,
+    "style": StyleTask,
+}
 
 
 def build_task(
@@ -47,11 +56,9 @@ def build_task(
     Raises:
         ConfigError: Data or an earlier stage is missing or does not fit.
     """
-    if config.stage in parallel.STAGES:
-        if lacks := parallel.needs(config.parallel, config.stage):
-            raise ConfigError(f"stage {config.stage} needs {lacks}", hint="train that one first")
+    if config.stage in _PARALLEL:
         pairs = open_parallel(config.data.folder).split(config.data.held_out)
-        return parallel.STAGES[config.stage](config, *pairs, world)
+        return _PARALLEL[config.stage](config, *pairs, world)
     faces, held_out = _open_faces(config, prepared)
     if config.stage == "heatmap":
         return HeatmapTask(config, faces, held_out, world)

@@ -12,12 +12,14 @@ from camera_rig.config import coefficient_file
 from camera_rig.errors import ConfigError, StorageError
 from camera_rig.optics import Coefficients
 from models.camera import LearnedCamera, OpticsSpec
-from models.parallel import ParallelSettings, laid_over, open_parallel, render_parallel
+from models.parallel import Moment, ParallelSettings, laid_over, open_parallel, render_parallel
 from models.recipe import REFERENCES, Recipe, make
 from models.runtime.bundle import open_bundle
 from models.runtime.references import references_of
 from models.training.bench import SHARP, Bench, Chance
-from models.training.parallel import Moment, edges_loss, nobody, placed_in, shifted
+from models.training.paint import edges_loss, shifted
+from models.training.parallel import placed_in
+from models.training.read import nobody
 
 OPTICS = OpticsSpec(pupil_mm=0.4, focal_mm=12.5786, pixel_um=48.0, psf_px=41, light="linear")
 TINY = Recipe(people=3, read=2, paint=2, finish=2, style=2, preset="tiny", optics=OPTICS)
