@@ -19,7 +19,7 @@ from models.camera import (
     fixed_defocus,
 )
 from models.data import FaceSource
-from models.evaluation.attacks.wiener import best_wiener, psnr_db
+from models.evaluation.attacks.wiener import WIDE_STRENGTHS, best_wiener, psnr_db
 from models.heatmaps import layout_named
 from models.losses import design_loss, heatmap_loss, optics_loss
 from models.networks import build_heatmap_network
@@ -82,7 +82,9 @@ class DesignObjective(nn.Module):
         psf = self.camera.whole_psf()
         border = min(psf.shape[-1] // 2, scene.shape[-1] - 1)
         noise = self.settings.adversary_noise
-        return best_wiener(scene, frame, psf, noise, border_px=border)[1].mean()
+        # Narrow strengths would let a design win by the edges' error alone.
+        found = best_wiener(scene, frame, psf, noise, border_px=border, strengths=WIDE_STRENGTHS)
+        return found[1].mean()
 
 
 class DesignTask(Task):
