@@ -48,7 +48,8 @@ def test_delay_is_found_whatever_the_displacement(delay_s):
     found = find_delay(privacy, side)
     assert abs(found.delay_s - delay_s) < 0.0004
     assert found.explained > 0.9 and found.rival > 2.0
-    assert found.affine[0] == pytest.approx(0.6, abs=0.2)
+    # Larger about the corner: the middle of the picture is displaced by that too.
+    assert found.affine[0] == pytest.approx(0.6 + 0.01 * (COLUMNS - 1) / 2, abs=0.02)
     for start_s, stop_s in stretches(0.5, 2.5, 0.5):
         near = follow_delay(privacy, side.part(start_s, stop_s), found)
         assert abs(near.delay_s - delay_s) < 0.002
@@ -70,8 +71,8 @@ def test_slower_readout_is_told_from_delay():
         (lambda t: (0.0, 0.0), lambda t: (0.0, 0.0), "nothing moves"),
         (wave, lambda t: wave(40.0 - 1.3 * t), "do not see the same"),
         (
-            lambda t: (2 * np.sin(40 * t), 0.0),
-            lambda t: (2 * np.sin(40 * t), 0.0),
+            lambda t: (3 * np.sin(25 * t), 0.0),
+            lambda t: (3 * np.sin(25 * t), 0.0),
             "repeats itself",
         ),
     ],
@@ -89,6 +90,7 @@ def test_motion_that_cannot_serve_is_refused(side_path, privacy_path, words):
     assert "run again" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_rig_without_a_lamp_is_synchronised_by_motion(tmp_path):
     with opened(small(seed=4), tmp_path, {"privacy", "side", "mirror"}) as context:
         procedure = SyncProcedure(bursts=3, burst_s=4.4)
