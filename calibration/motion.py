@@ -28,6 +28,7 @@ _STEP_S = 0.008
 _FRAMES_APART_S = 0.06
 _RIM = 3
 _ROUNDS = 10
+_BROAD_PX = 3.0
 _STARTS, _STARTS_APART_S = 3, 0.03
 
 
@@ -47,6 +48,12 @@ class Film:
         """Return the frames stamped within a span (s)."""
         kept = (self.stamps_s >= start_s) & (self.stamps_s < stop_s)
         return Film(self.stamps_s[kept], self.maps[kept])
+
+    def blurred(self, width_px: float) -> Film:
+        """Return the maps blurred by a Gaussian of that standard deviation, coarse px."""
+        from scipy.ndimage import gaussian_filter
+
+        return Film(self.stamps_s, gaussian_filter(self.maps, (0.0, width_px, width_px)))
 
     def smoothed(self) -> Film:
         """Return each frame averaged with its neighbours, 1-4-6-4-1, stamps as well.
@@ -103,16 +110,18 @@ def find_delay(privacy: Film, side: Film) -> Delay:
         privacy: Film of the privacy camera.
         side: Film of the side camera.
     """
-    laid = _Laid(privacy, side)
+    # Coarser first: cameras that look past each other agree on the large things.
+    broad = _Laid(privacy.blurred(_BROAD_PX), side.blurred(_BROAD_PX))
     delays = np.arange(-SEARCH_S, SEARCH_S + _STEP_S / 2, _STEP_S)
-    misfit = np.array([laid.misfit(np.array([tau, *np.zeros(7)])) for tau in delays])
-    # Pictures that are displaced too may fit best at a wrong delay: several starts are tried.
+    misfit = np.array([broad.misfit(np.array([tau, *np.zeros(7)])) for tau in delays])
     starts: list[float] = []
     for place in np.argsort(misfit):
         if all(abs(delays[place] - known) > _STARTS_APART_S for known in starts):
             starts.append(float(delays[place]))
-    tried = [_refined(laid, start, np.zeros(6), free=8) for start in starts[:_STARTS]]
-    theta, sigma_s = min(tried, key=lambda one: laid.misfit(one[0]))
+    tried = [_refined(broad, start, np.zeros(6), free=8)[0] for start in starts[:_STARTS]]
+    near = min(tried, key=broad.misfit)
+    laid = _Laid(privacy, side)
+    theta, sigma_s = _refined(laid, float(near[0]), near[2:], free=8)
     return _delay(laid, theta, sigma_s, _rival(privacy, side, theta))
 
 

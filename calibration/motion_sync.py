@@ -150,12 +150,12 @@ def matched(bursts: Mapping[str, Mapping[str, Any]]) -> tuple[Vector, Vector, li
 
 
 def _judge(found: Delay) -> None:
-    if found.contrast < _LEAST_CONTRAST:
-        raise StateError(
-            "nothing moves before the cameras",
-            hint="wave a poster, large and without a steady beat, and run again",
-        )
     if found.explained < _LEAST_EXPLAINED:
+        if found.contrast < _LEAST_CONTRAST:
+            raise StateError(
+                "nothing moves before the cameras",
+                hint="wave a poster, large and without a steady beat, and run again",
+            )
         raise StateError(
             f"the two cameras do not see the same motion: only {found.explained:.0%} agree",
             hint="wave the poster where both cameras see it, see that nothing covers a lens "

@@ -71,8 +71,8 @@ def test_slower_readout_is_told_from_delay():
         (lambda t: (0.0, 0.0), lambda t: (0.0, 0.0), "nothing moves"),
         (wave, lambda t: wave(40.0 - 1.3 * t), "do not see the same"),
         (
-            lambda t: (3 * np.sin(25 * t), 0.0),
-            lambda t: (3 * np.sin(25 * t), 0.0),
+            lambda t: (3 * np.sin(34 * t), 0.0),
+            lambda t: (3 * np.sin(34 * t), 0.0),
             "repeats itself",
         ),
     ],
