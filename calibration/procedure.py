@@ -177,6 +177,9 @@ class Procedure(ABC):
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Turn the data of all steps (by step name) into results."""
 
+    def taken_into_use(self, context: Context, artifact: Artifact) -> None:  # noqa: B027
+        """Give what others drive the instrument by; called once it is accepted."""
+
     def key(self) -> str:
         """Return what makes two runs the same run: the settings."""
         return json.dumps({k: repr(v) for k, v in sorted(vars(self).items())})
@@ -238,6 +241,7 @@ def run(procedure: Procedure, context: Context) -> Artifact:
     partial.clear()
     if artifact.status == "accepted":
         context.store.use(artifact)
+        procedure.taken_into_use(context, artifact)
     return context.store.load(artifact.id)
 
 

@@ -142,9 +142,13 @@ def use(
 
     Example: rig calibrate use 20260102T1000
     """
-    _, store = _store(config)
+    from calibration.mirror_files import keep_for_mirror
+
+    loaded, store = _store(config)
     artifact = store.load(ref)
     store.use(artifact, even_rejected=even_rejected)
+    if artifact.procedure == "influence":
+        keep_for_mirror(store, artifact, loaded.storage.root)
     typer.echo(f"{artifact.procedure}: {artifact.id} is in use")
 
 
