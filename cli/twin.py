@@ -44,6 +44,6 @@ def from_calibration(
             typer.echo(f"{name:<13} not measured: the simulator's default")
         for note in made.notes:
             typer.echo(f"note: {note}")
-        typer.echo(f"try it: rig demo --config {made.path}")
+        typer.echo(f"try it: rig doctor --config {made.path}")
 
     emit(made, as_json, render)

@@ -93,7 +93,7 @@ def test_motion_that_cannot_serve_is_refused(side_path, privacy_path, words):
 @pytest.mark.slow
 def test_rig_without_a_lamp_is_synchronised_by_motion(tmp_path):
     with opened(small(seed=4), tmp_path, {"privacy", "side", "mirror"}) as context:
-        procedure = SyncProcedure(bursts=3, burst_s=4.4)
+        procedure = SyncProcedure(bursts=4, burst_s=4.4)
         assert procedure.way(context.rig) is SyncBy.MOTION
         plan = procedure.plan(context.rig)
         assert plan.moves > 40 and "Wave" in plan.scene
