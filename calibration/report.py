@@ -28,7 +28,7 @@ background:#fdf4f3}
 .check{display:flex;gap:2.5rem;flex-wrap:wrap;margin:.6rem 0 0}
 .check div{min-width:7rem} .check span{display:block;color:var(--soft);font-size:.85rem}
 .check strong{font-size:1.35rem;font-variant-numeric:tabular-nums}
-.columns{columns:2;column-gap:2.5rem} .columns table{width:100%}
+.columns{display:flex;flex-wrap:wrap;gap:0 2.5rem;align-items:flex-start}
 table{border-collapse:collapse} tr{break-inside:avoid}
 td,th{padding:.22rem .9rem .22rem 0;text-align:left;border-bottom:1px solid var(--line);
 font-weight:400;vertical-align:top} th{color:var(--soft);white-space:nowrap}
@@ -36,7 +36,6 @@ td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.e{color:var(--soft);white-space:nowrap} td.u{color:var(--soft)}
 figure{margin:.4rem 0 1rem} figcaption{color:var(--soft);font-size:.9rem}
 img{max-width:100%;border:1px solid var(--line);border-radius:.3rem}
-@media(max-width:44rem){.columns{columns:1}}
 """
 
 _UNITS = {
@@ -136,12 +135,16 @@ def _figures(artifact: Artifact) -> str:
             f"<tr><th title='{_text(name)}'>{_text(words)}</th><td class='n'>{value:.5g}</td>"
             f"<td class='e'>{error}</td><td class='u'>{unit}</td></tr>"
         )
-    body = "<table>" + "".join(rows) + "</table>"
-    return f"<div class='columns'>{body}</div>" if len(rows) > _ONE_COLUMN else body
+    half = len(rows) if len(rows) <= _ONE_COLUMN else (len(rows) + 1) // 2
+    parts = [rows[:half], rows[half:]]
+    tables = "".join("<table>" + "".join(part) + "</table>" for part in parts if part)
+    return f"<div class='columns'>{tables}</div>"
 
 
 def _named(name: str) -> tuple[str, str]:
     """Return a figure's name as words, and its unit."""
+    if "_at_" in name:  # the ending is where, not what
+        return name.replace("_", " "), ""
     for ending, unit in _UNITS.items():
         if name.endswith("_" + ending):
             return name[: -len(ending) - 1].replace("_", " "), unit
