@@ -102,7 +102,7 @@ def clap_ms(data: Mapping[str, Any]) -> Vector:
 
 
 def burst(context: Context, seconds: float) -> dict[str, Any]:
-    """Film what moves with both cameras; only coarse maps of light are kept."""
+    """Film what moves with both cameras for ``seconds``; only coarse maps of light are kept."""
     pair = CameraPair(context.rig, LONGEST_S)
     pair.expose()
     rows: dict[str, list[tuple[int, Any]]] = {role: [] for role in pair.cameras}

@@ -237,7 +237,7 @@ def honest(found: Retrieval) -> npt.NDArray[np.float64]:
 
 
 def inflation_note(chi2: float) -> tuple[str, ...]:
-    """Return the sentence that tells how much error bars were widened, if they were."""
+    """Return the sentence that tells how ``chi2`` per degree of freedom widened the bars."""
     if chi2 <= 1.1:
         return ()
     return (

@@ -280,7 +280,7 @@ class ParallelFaces:
         return 0
 
     def split(self, held_out: float) -> tuple[ParallelFaces, ParallelFaces]:
-        """Return (training, held out) by identity; the last identities are held out."""
+        """Return (training, the share ``held_out``, 0 … 1) by identity; the last are held out."""
         people = sorted({int(frame["identity"]) for frame in self._labels.values()})
         aside = set(people[len(people) - max(1, round(len(people) * held_out)) :])
         parts = []

@@ -167,7 +167,7 @@ def score(results: Sequence[Answers], key: StudyKey) -> Score:
 
 
 def wilson(hits: float, given: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of independent answers, 0 … 1."""
+    """Return the 95 % interval of the share ``hits`` (answers) of ``given`` answers, 0 … 1."""
     if given == 0:
         return 0.0, 1.0
     p, z2 = hits / given, _Z * _Z

@@ -74,7 +74,7 @@ class Bench:
         return len(self._imagers)
 
     def drawn(self, rng: np.random.Generator, sharp_share: float) -> Chance:
-        """Return what chance does to one frame; a share of them stays sharp."""
+        """Return what chance does to one frame; ``sharp_share`` of them, 0 … 1, stay sharp."""
         psf = SHARP if rng.random() < sharp_share else int(rng.integers(len(self)))
         exposure = float(np.exp(rng.normal(0.0, 0.25)))
         red, green, blue = (exposure * rng.normal(1.0, 0.05, 3)).tolist()

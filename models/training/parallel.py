@@ -105,7 +105,10 @@ class ParallelTask(Task):
         )
 
     def seen(self, picture: np.ndarray, position: int, sharp_share: float = 0.0) -> Tensor:
-        """Return the frame that the bench makes of a picture at a place of the shuffle."""
+        """Return the bench's frame of a picture at a place of the shuffle.
+
+        ``sharp_share`` of them, 0 … 1, stay sharp.
+        """
         rng = draw(self.config.seed, Purpose.NOISE, position)
         chance = self.bench.drawn(rng, sharp_share)
         return self.bench.frame(torch.from_numpy(planar(picture)), chance, rng)
