@@ -1,9 +1,9 @@
 """How the default bundle is made: one call from nothing to a folder that can be shipped.
 
-Five runs, each resumable by itself: U reads (``read``), E and G paint beside it with
+Four runs, each resumable by itself: U reads (``read``), E and G paint beside it with
 true landmarks (``paint``), paint on with U's own (``finish``), S learns the codes
-(``style``); then weights, references and pictures are packed. On two cores of a
-2024 server processor about two hours; a quarter of that is rendering.
+(``style``); then weights, references and pictures are packed. About two
+hours on two cores.
 """
 
 from __future__ import annotations

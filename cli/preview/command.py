@@ -156,7 +156,7 @@ def preview(
         if look is not None:
             from cli.preview.look import look as looked
 
-            told = looked(session.live, look)
+            told = looked(session.live, look, simulated=loaded.devices["privacy"].driver == "twin")
             console().print(f"{look}: {', '.join(told['references'])}; engine {told['engine']}")
         elif window:
             show_window(session.live)

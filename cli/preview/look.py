@@ -1,4 +1,8 @@
-"""One picture of what viewers would see: the distorted frame beside some of the new faces."""
+"""One picture of what viewers would see: some of the new faces, and of the twin its frame too.
+
+A distorted frame of a person is not written: who knows the optics gets a good part of the
+face back from it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,15 @@ _FACES = 4
 _CELL_PX = 320
 
 
-def look(live: LivePipeline, place: Path, patience_s: float = 90.0) -> dict[str, Any]:
+def look(
+    live: LivePipeline, place: Path, *, simulated: bool, patience_s: float = 90.0
+) -> dict[str, Any]:
     """Wait for faces in several styles and write them side by side.
 
     Args:
         live: A running pipeline.
         place: The picture to write.
+        simulated: The rig is the digital twin: its distorted frame may be written beside.
         patience_s: How long to wait for each face, s.
 
     Returns:
@@ -34,7 +41,7 @@ def look(live: LivePipeline, place: Path, patience_s: float = 90.0) -> dict[str,
     for name in names:
         live.choose_reference(name)
         frame = _face(live, name, patience_s)
-        if not cells and (view := live.privacy_view()) is not None:
+        if simulated and not cells and (view := live.privacy_view()) is not None:
             cells.append(_window(view.picture, view.box))
         cells.append(_fitted(frame.picture))
         if frame.captured_s is not None:

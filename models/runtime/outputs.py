@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
@@ -34,7 +35,7 @@ class Output(Protocol):
         ...
 
 
-class _Closing:
+class _Closing(ABC):
     def __enter__(self) -> Self:
         """Return the output."""
         return self
@@ -48,9 +49,9 @@ class _Closing:
         """Close it."""
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of everything."""
-        raise NotImplementedError
 
 
 class Window(_Closing):
