@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli._data_common import open_store, unlock
+from cli._heads import heads_named
 
 if TYPE_CHECKING:
     from camera_rig.recording.prepared import PreparedSet
     from models.evaluation.attacks.from_bundle import Faces
-    from models.evaluation.systems import Styles
 
 __all__ = ["FaceOpener"]
 
@@ -45,7 +45,7 @@ class FaceOpener:
 
         if self._is_set(named):
             return self._part(named, "test")
-        if (count := _heads(named)) is not None:
+        if (count := heads_named(named)) is not None:
             folder = held_out_heads(count, _FRAMES_SOUGHT, self.size_px, progress=self.progress)
             return lambda size_px: open_pictures(folder, size_px)
         return lambda size_px: open_pictures(named, size_px, self._landmarks())
@@ -56,11 +56,15 @@ class FaceOpener:
         from models.evaluation.material import open_pictures
         from models.heads import TRAINING_SEEDS, HeadSetSettings, render_heads
 
-        count = _heads(named)
+        count = heads_named(named)
         if count is None:
             return lambda size_px: open_pictures(named, size_px, self._landmarks())
-        settings = HeadSetSettings(tuple(TRAINING_SEEDS[:count]), per_person, self.size_px)
-        place = user_cache_dir() / "evaluation" / f"learn-{count}x{per_person}-{self.size_px}px"
+        # Another light and wall in every picture, as for the people sought.
+        settings = HeadSetSettings(
+            tuple(TRAINING_SEEDS[:count]), per_person, self.size_px, studios=per_person
+        )
+        name = f"learn-{count}x{per_person}-lights-{self.size_px}px"
+        place = user_cache_dir() / "evaluation" / name
         folder = render_heads(
             place, settings, lambda done, total: self.progress("rendering heads", done, total)
         )
@@ -69,22 +73,6 @@ class FaceOpener:
     def recorded(self, named: str) -> Faces | None:
         """Return the training part of a prepared set: an attacker may have such pairs."""
         return self._part(named, "train") if self._is_set(named) else None
-
-    def styles(self, named: str) -> Styles:
-        """Return public references: a folder, or heads."""
-        import numpy as np
-
-        from models.data import open_folder
-        from models.evaluation.material import public_references
-        from models.evaluation.systems import Styles
-
-        count = _heads(named)
-        folder: Any = named
-        if count is not None:
-            folder = public_references(count, self.size_px, progress=self.progress)
-        faces = open_folder(folder, self.size_px)
-        shown = [faces[i] for i in range(len(faces))]
-        return Styles(np.stack([f.picture for f in shown]), tuple(f.domain for f in shown))
 
     def _part(self, named: str, part: str) -> Faces:
         from models.evaluation.material import open_recordings
@@ -110,15 +98,3 @@ class FaceOpener:
 
     def _is_set(self, named: str) -> bool:
         return (Path(named) / "set.json").exists() or "://" in named
-
-
-def _heads(named: str) -> int | None:
-    """Return the N of ``heads:N``, or None for anything else."""
-    from camera_rig.errors import ConfigError
-
-    if not named.startswith("heads:"):
-        return None
-    count = named.removeprefix("heads:")
-    if not count.isdigit() or int(count) < 1:
-        raise ConfigError(f"{named!r} names no number of heads", hint="write heads:40")
-    return int(count)

@@ -11,6 +11,7 @@ import typer
 from cli._attack_faces import FaceOpener
 from cli._common import ConfigOption, JsonOption, emit
 from cli._data_common import LabKeyOption
+from cli._references import OWN_REFERENCES, REFERENCES_HELP, styles_of
 
 if TYPE_CHECKING:
     from models.evaluation.attacks.ground import AttackSettings, Ground
@@ -35,9 +36,7 @@ def attack(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as restore.steps=2000; repeat.")
     ] = None,
-    references: Annotated[
-        str, typer.Option(help="Public faces for the outputs: a folder, or heads:N.")
-    ] = "heads:20",
+    references: Annotated[str, typer.Option(help=REFERENCES_HELP)] = OWN_REFERENCES,
     config: ConfigOption = "simulated",
     lab_key: LabKeyOption = None,
     as_json: JsonOption = False,
@@ -124,11 +123,11 @@ def _ground(
     bundle: Path, faces: tuple[str, str, str], plan: AttackSettings, opener: FaceOpener
 ) -> Ground:
     from models.evaluation.attacks.from_bundle import at_hand, ground_for
-    from models.runtime.bundle import CARD, open_bundle
+    from models.runtime.bundle import CARD, DEFAULT, open_bundle
     from models.training.sources import open_trained
 
     people, learn, references = faces
-    whole = (bundle / CARD).exists()
+    whole = str(bundle) == DEFAULT or (bundle / CARD).exists()
     what = open_bundle(bundle) if whole else open_trained(bundle)
     opener.size_px = (what.trained if whole else what).sizes.size_px
     recognisers, absent = at_hand()
@@ -136,5 +135,5 @@ def _ground(
         typer.echo(f"without {name}: {why}", err=True)
     extra = opener.recorded(people)
     learned = (opener.learned(learn, plan.per_person), *(() if extra is None else (extra,)))
-    styles = opener.styles(references) if whole else None
+    styles = styles_of(references, what, opener.progress) if whole else None
     return ground_for(what, opener.sought(people), learned, plan, recognisers, styles=styles)

@@ -12,15 +12,14 @@ import typer
 
 from cli._common import ConfigOption, JsonOption, emit
 from cli._data_common import LabKeyOption
+from cli._heads import heads_named
+from cli._references import OWN_REFERENCES, REFERENCES_HELP, styles_of
 
 if TYPE_CHECKING:
     from models.evaluation.material import Material
     from models.evaluation.run import Evaluation
-    from models.evaluation.systems import Styles
-    from models.runtime.bundle import Bundle
 
 _HEADS_FRAMES = 12
-_PUBLIC = "heads:20"
 _VIDEO_FRAMES, _VIDEO_FPS = 60, 30.0
 
 
@@ -35,8 +34,8 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the result.")],
     references: Annotated[
         str,
-        typer.Option(help="Public faces for the styles: a folder, heads:N, or the bundle's own."),
-    ] = "bundle",
+        typer.Option(help=REFERENCES_HELP),
+    ] = OWN_REFERENCES,
     styles: Annotated[int, typer.Option(min=1, help="Styles every person is painted in.")] = 10,
     video: Annotated[
         str, typer.Option(help="Consecutive frames for figures over time: a folder, or heads:N.")
@@ -97,7 +96,7 @@ def evaluate(
         faces = _material(stack, material, size_px, (config, lab_key, part, frames), tell)
         moving = _video(video, size_px, tell) if video else None
         systems = systems_for(
-            opened, faces.samples, _styles(references, opened, tell),
+            opened, faces.samples, styles_of(references, opened, tell),
             baselines=chosen, references=styles,
         )  # fmt: skip
         keep = faces.may_store and (moving is None or moving.may_store)
@@ -182,9 +181,8 @@ def _material(
     )
 
     config, lab_key, part, frames = how
-    if where.startswith("heads:"):
-        folder = held_out_heads(_count(where), frames, size_px, progress=tell)
-        return open_pictures(folder, size_px)
+    if (count := heads_named(where)) is not None:
+        return open_pictures(held_out_heads(count, frames, size_px, progress=tell), size_px)
     if "://" not in where and not (Path(where) / "set.json").exists():
         return open_pictures(where, size_px, found_landmarks())
     from camera_rig.recording.consent import Scope
@@ -200,45 +198,10 @@ def _material(
 def _video(where: str, size_px: int, tell: Any) -> Material:
     from models.evaluation.material import found_landmarks, held_out_heads, open_pictures
 
-    if where.startswith("heads:"):
-        folder = held_out_heads(
-            _count(where), _VIDEO_FRAMES, size_px, video_fps=_VIDEO_FPS, progress=tell
-        )
+    if (count := heads_named(where)) is not None:
+        folder = held_out_heads(count, _VIDEO_FRAMES, size_px, video_fps=_VIDEO_FPS, progress=tell)
         return open_pictures(folder, size_px)
     return open_pictures(where, size_px, found_landmarks())
-
-
-def _styles(where: str, bundle: Bundle, tell: Any) -> Styles:
-    """Return the references: those that a bundle ships, or heads where it ships none."""
-    import numpy as np
-
-    from models.data import open_folder
-    from models.evaluation.material import public_references
-    from models.evaluation.systems import Styles
-
-    size_px = bundle.card.sizes.size_px
-    if where == "bundle":
-        if (shipped := Styles.shipped(bundle)) is not None:
-            return shipped
-        where = _PUBLIC
-    folder = (
-        public_references(_count(where), size_px, progress=tell)
-        if where.startswith("heads:")
-        else Path(where)
-    )
-    source = open_folder(folder, size_px)
-    numbers = range(len(source))
-    pictures = np.stack([source[i].picture for i in numbers])
-    return Styles(pictures, tuple(source.domain_of(i) for i in numbers))
-
-
-def _count(where: str) -> int:
-    from camera_rig.errors import ConfigError
-
-    count = where.removeprefix("heads:")
-    if not count.isdigit() or int(count) < 1:
-        raise ConfigError(f"{where!r} names no number of heads", hint="write heads:40")
-    return int(count)
 
 
 def _summary(result: Evaluation, out: Path) -> dict[str, Any]:

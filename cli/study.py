@@ -11,6 +11,7 @@ import typer
 from cli._attack_faces import FaceOpener
 from cli._common import ConfigOption, JsonOption, emit, make_app, progress
 from cli._data_common import LabKeyOption, table
+from cli._references import OWN_REFERENCES, REFERENCES_HELP, styles_of
 
 app = make_app("A questionnaire for people: make the page, count the answers.")
 
@@ -32,9 +33,7 @@ def build(
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides faces and orders.")] = 0,
     contact: Annotated[str, typer.Option(help="Whom participants can ask; printed.")] = "",
-    references: Annotated[
-        str, typer.Option(help="Public faces for the outputs: a folder, or heads:N.")
-    ] = "heads:20",
+    references: Annotated[str, typer.Option(help=REFERENCES_HELP)] = OWN_REFERENCES,
     config: ConfigOption = "simulated",
     lab_key: LabKeyOption = None,
     as_json: JsonOption = False,
@@ -68,7 +67,7 @@ def build(
         systems = systems_for(
             opened,
             material.samples,
-            opener.styles(references),
+            styles_of(references, opened, tell),
             baselines=("optics", "low-resolution"),
             references=1,
         )

@@ -275,6 +275,9 @@ def held_out_heads(
 ) -> Path:
     """Return a folder of rendered heads that no training may use, kept in the user's cache.
 
+    Light, garment and wall change from picture to picture, but not within a video: a
+    person must be known by the face.
+
     Args:
         people: How many.
         frames: Pictures of each.
@@ -285,8 +288,9 @@ def held_out_heads(
     from camera_rig.twin.head.cache import user_cache_dir
     from models.heads import TEST_SEEDS, HeadSetSettings, render_heads
 
-    settings = HeadSetSettings(tuple(TEST_SEEDS[:people]), frames, size_px, video_fps)
-    rate = "" if video_fps is None else f"-{video_fps:g}fps"
+    studios = frames if video_fps is None else 1
+    settings = HeadSetSettings(tuple(TEST_SEEDS[:people]), frames, size_px, video_fps, studios)
+    rate = "-lights" if video_fps is None else f"-{video_fps:g}fps"
     name = f"heads-{TEST_SEEDS[0]}-{people}x{frames}{rate}-{size_px}px"
 
     def tell(done: int, total: int) -> None:

@@ -60,6 +60,11 @@ class BundlePainter:
     taught: tuple[Sample, ...]
     wanted: tuple[Sample, ...]
 
+    @property
+    def key(self) -> str:
+        """Hash of weights, optic and references."""
+        return self.painted.key
+
     def lessons(self, rows: Labels) -> Picture:
         """Return outputs of some faces to learn from, each person in a style of their own."""
         return np.stack(self.painted.show([self.taught[row] for row in rows], 0))

@@ -25,7 +25,15 @@ __all__ = ["AttackSettings", "Ground", "Painter"]
 
 
 class Painter(Protocol):
-    """Makes de-identified outputs of the faces of a ground."""
+    """Makes de-identified outputs of the faces of a ground.
+
+    ``key`` changes whenever its outputs would.
+    """
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the outputs."""
+        ...
 
     def lessons(self, rows: Labels) -> Picture:
         """Return outputs of some faces to learn from, ``(n, h, w, 3)``."""
@@ -155,6 +163,7 @@ class Ground:
             "recognisers": sorted(self.recognisers),
             "trunk": self.trunk_file is not None,
             "cameras": [(victim.name, victim.detail) for victim in self.victims],
+            "painter": None if self.painter is None else self.painter.key,
         }
         digest.update(json.dumps(told, sort_keys=True).encode())
         for table in (*self.learned, self.sought):

@@ -30,6 +30,8 @@ class Effort:
             falls to zero as a cosine.
         judge_every: Updates between two looks at held-out data.
         seed: Decides start and order.
+        bf16: Multiply in 16 bits. Several times as fast on processors made for it, and
+            slower on others; weights, losses and looks at held-out data keep 32 bits.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class Effort:
     rate: float
     judge_every: int
     seed: int = 0
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,13 @@ def learn(learner: Learner, effort: Effort, kept: Path | None = None) -> Curve:
         learner.network.eval()
         told = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
         return Curve(**{**told, "steps": tuple(told["steps"]), "held_out": tuple(told["held_out"])})
-    curve, state = _train(learner, effort)
+    # Gradients of a network that knows most already fade into denormal numbers, with
+    # which a processor takes several times as long; as zeros they teach the same.
+    torch.set_flush_denormal(True)
+    try:
+        curve, state = _train(learner, effort)
+    finally:
+        torch.set_flush_denormal(False)
     learner.network.load_state_dict(state)
     learner.network.eval()
     if kept is not None:
@@ -135,7 +144,8 @@ def _train(learner: Learner, effort: Effort) -> tuple[Curve, dict[str, Tensor]]:
         network.train()
         for group in optimiser.param_groups:
             group["lr"] = effort.rate * _share(step, effort.steps)
-        loss = learner.loss(order.integers(0, learner.rows, effort.batch))
+        with torch.autocast("cpu", torch.bfloat16, enabled=effort.bf16):
+            loss = learner.loss(order.integers(0, learner.rows, effort.batch))
         if not bool(torch.isfinite(loss)):
             raise StateError(
                 f"the loss is not finite after {step} updates", hint="train at a lower rate"

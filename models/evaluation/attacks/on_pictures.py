@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch.nn.functional as fn
 from torch import Tensor
 
 from camera_rig.errors import UnsupportedError
+from models.camera import to_display, to_linear
 from models.evaluation.attacks.cameras import Victim
 from models.evaluation.attacks.figures import CellResult, CurveRecord, Ranks, fidelity, ranks
 from models.evaluation.attacks.frames import photographed, to_pictures, to_planes
@@ -28,6 +29,13 @@ __all__ = ["PICTURE_ATTACKS", "Recovered", "curve_record", "judged"]
 _CHUNK = 16
 RICHARDSON_LUCY_ROUNDS = (3, 10, 30)
 """Rounds that the attacker tries."""
+
+_LIGHTS: tuple[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], ...] = (
+    (lambda stored: stored, lambda stored: stored),
+    (to_linear, to_display),
+)
+"""Ways to filter and back: stored values as they are, or the light behind the display curve.
+A lens blurs light, and an attacker who does not try that has not tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +105,7 @@ def frame(ground: Ground, victim: Victim, kept: Path) -> Recovered:
 
 
 def wiener(ground: Ground, victim: Victim, kept: Path) -> Recovered:
-    """Filter with the PSF, at the best strength of each picture."""
+    """Filter with the PSF, at the best strength of each picture, in the better of two lights."""
     return Recovered(_filtered(ground, victim, ground.sought_frames(victim)))
 
 
@@ -106,13 +114,13 @@ def lucy(ground: Ground, victim: Victim, kept: Path) -> Recovered:
     rim = ground.settings.size_px // RIM_SHARE
 
     def restored(frames: Tensor, scenes: Tensor) -> Tensor:
-        seen = fn.pad(frames, (rim,) * 4, mode="reflect")
         tries = [frames]
-        for rounds in RICHARDSON_LUCY_ROUNDS:
-            whole = richardson_lucy(seen, victim.psf, rounds)
-            tries.append(whole[..., rim:-rim, rim:-rim])
-        errors = torch.stack([(one - scenes).square().mean((1, 2, 3)) for one in tries])
-        return torch.stack(tries)[errors.argmin(0), torch.arange(len(frames))]
+        for there, back in _LIGHTS:
+            seen = fn.pad(there(frames), (rim,) * 4, mode="reflect")
+            for rounds in RICHARDSON_LUCY_ROUNDS:
+                whole = richardson_lucy(seen, victim.psf, rounds)
+                tries.append(back(whole[..., rim:-rim, rim:-rim]))
+        return _nearest(tries, scenes)
 
     return Recovered(_by_chunks(ground, ground.sought_frames(victim), restored))
 
@@ -181,12 +189,22 @@ def _filtered(ground: Ground, victim: Victim, frames: Picture) -> Picture:
     rim = ground.settings.size_px // RIM_SHARE
 
     def restored(seen: Tensor, scenes: Tensor) -> Tensor:
-        found, _ = best_wiener(
-            scenes, seen, victim.psf, victim.noise, border_px=rim, strengths=WIDE_STRENGTHS
-        )
-        return found
+        tries = []
+        for there, back in _LIGHTS:
+            found, _ = best_wiener(
+                there(scenes), there(seen), victim.psf, victim.noise,
+                border_px=rim, strengths=WIDE_STRENGTHS,
+            )  # fmt: skip
+            tries.append(back(found))
+        return _nearest(tries, scenes)
 
     return _by_chunks(ground, frames, restored)
+
+
+def _nearest(tries: Sequence[Tensor], scenes: Tensor) -> Tensor:
+    """Return for every picture the try that comes nearest to the truth."""
+    errors = torch.stack([(one - scenes).square().mean((1, 2, 3)) for one in tries])
+    return torch.stack(list(tries))[errors.argmin(0), torch.arange(len(scenes))]
 
 
 @torch.no_grad()
