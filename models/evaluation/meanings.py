@@ -61,6 +61,14 @@ def _useful(label: str, told: str, sign: int, unit: str = "", digits: int = 2) -
     return Meaning(label, told, unit, digits, sign, "useful")
 
 
+def _area(label: str, what: str) -> Meaning:
+    told = (
+        f"Area of {what}, outlined by 68 points, against where it should be: what both share "
+        "over what either covers."
+    )
+    return _useful(label, told, 1, "%")
+
+
 MEANINGS: dict[str, Meaning] = {
     "dis": _private("DIS", "Mean distance of an output to its own sharp face.", 1),
     "protected": _private(
@@ -87,6 +95,9 @@ MEANINGS: dict[str, Meaning] = {
                               "same reader on the sharp face, pixels at 256.", -1, "px"),
     "landmark_truth_l1_px": _useful("Landmarks, truth", "The same from the renderer's exact "
                                     "landmarks.", -1, "px"),
+    "face_area": _area("Face area", "the face from jaw to brows"),
+    "eyes_area": _area("Eyes area", "both eyes"),
+    "mouth_area": _area("Mouth area", "the mouth with its lips"),
     "features_error": _useful("Expression", "How far features move otherwise than they should, "
                               "percent of the eye distance.", -1, "%"),
     "blink_r": _useful("Blinks", "Correlation of eye opening over the frames of a person.", 1),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from models.evaluation.areas import area_overlaps
 from models.evaluation.detection import REFERENCE_SIZE_PX, jitter_px, openness
 from models.evaluation.embedders import Floats, similarity
 from models.evaluation.identity import steadiness
@@ -47,6 +48,9 @@ def movement_figures(
     if material.exact:
         found["use.dlib68.landmark_truth_l1_px"] = crowd.mean(_l1(outputs, truth[None]) * scale)
     wanted = truth if material.exact else read[0]
+    size_px = material.samples[0].picture.shape[0]
+    for name, shares in area_overlaps(outputs, wanted, size_px).items():
+        found[f"use.{name}_area"] = crowd.mean(shares)
     found["use.features_error"] = crowd.mean(_moved(crowd, outputs, wanted))
     for name, opened in (("blink", eye_openness), ("mouth", mouth_openness)):
         found[f"use.{name}_r"] = crowd.mean(_correlated(crowd, outputs, wanted, opened))

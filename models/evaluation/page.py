@@ -145,7 +145,7 @@ def _tables(run: Evaluation) -> list[_Table]:
             ),
         ),
         _Table(
-            "Pose, expression, movement",
+            "Pose, expression, areas, movement",
             "Readers have errors of their own: the unprotected row shows them.",
             (
                 ("pose", ("use.pose_deg", "use.pose_truth_deg")),
@@ -153,6 +153,7 @@ def _tables(run: Evaluation) -> list[_Table]:
                     "expression",
                     ("use.features_error", "use.expression_l1", "use.expression_same"),
                 ),
+                ("areas", ("use.face_area", "use.eyes_area", "use.mouth_area")),
                 ("over the frames", ("use.blink_r", "use.mouth_r")),
             ),
         ),

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from camera_rig.errors import ConfigError, StorageError
+from camera_rig.twin.heads import HeadScene, HeadSettings, film_curve
+from camera_rig.twin.scene import Field
 from models.data import changed, open_folder, open_pairs
 from models.draws import Purpose, draw, shuffled_index
 from models.heads import (
@@ -15,6 +17,8 @@ from models.heads import (
     render_heads,
 )
 from tests.models.conftest import draw_face
+
+WINDOW = Field(height_px=64, width_px=64, width_mm=260.0)
 
 
 def put(folder, *names, size=20):
@@ -121,6 +125,25 @@ def test_heads_are_rendered_with_labels_and_kept(tmp_path):
     assert (folder / "labels.json").stat().st_mtime_ns == before
     with pytest.raises(StorageError, match="other heads"):
         render_heads(folder, HeadSetSettings(seeds=(5,), frames=1, size_px=64))
+
+
+def test_one_studio_is_the_scene_of_the_twin_and_more_change_all_but_the_face(tmp_path):
+    scene = HeadScene(HeadSettings(identity_seed=3, clip_seed=3, studio_seed=3, field=WINDOW))
+    wanted = scene.truth(1.0), film_curve(scene.radiance(1.0))
+    sets = []
+    for studios in (1, 2):
+        settings = HeadSetSettings((3,), frames=2, size_px=64, studios=studios)
+        sets.append(open_folder(render_heads(tmp_path / str(studios), settings), 64))
+    one, two = sets  # the first of two frames over four seconds stands at one second
+    assert np.array_equal(one[0].picture, wanted[1])
+    assert np.array_equal(two[0].picture, one[0].picture)
+    assert np.allclose(two[1].landmarks_px, one[1].landmarks_px)
+    wall = wanted[0].parts == 0
+    corner = np.zeros_like(wall)
+    corner[:8, :8] = True
+    assert wall[corner].all()  # nobody stands in the corner, whatever the moment
+    away = np.abs(two[1].picture[corner].astype(int) - one[1].picture[corner])
+    assert away.mean() > 5
 
 
 def test_training_references_and_tests_share_nobody():
