@@ -2,10 +2,11 @@
 
     python benchmarks/heads.py speed       # stages of one frame, on one core
     python benchmarks/heads.py recognise   # EER and rank-1, needs the extra "evaluate"
+    python benchmarks/heads.py conditions  # EER by turn, light and size: why sets differ
     python benchmarks/heads.py sheet       # the picture of 40 identities in the docs
 
-The first two write into ``benchmarks/results/heads.json``. The heads are nobody: these figures say
-how good the stand-in is, nothing about people.
+All but the last write into ``benchmarks/results/heads.json``. The heads are nobody: these figures
+say how good the stand-in is, nothing about people.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from camera_rig.twin.head.motion import Motion, clip_track
 from camera_rig.twin.head.pose import HeadPose
 from camera_rig.twin.head.render import HeadRenderer
 from camera_rig.twin.head.studio import Studio
+from camera_rig.twin.head.textures import Maps
 from camera_rig.twin.heads import ClipCache, HeadScene, HeadSettings, film_curve
 from camera_rig.twin.scene import Field
+from models.heads import TEST_SEEDS
 
 RESULT = Path(__file__).parent / "results" / "heads.json"
 SHEET = Path(__file__).parents[1] / "docs" / "images" / "heads-sheet.jpg"
@@ -120,6 +124,78 @@ def recognise() -> dict[str, Any]:
     return result
 
 
+@dataclass(frozen=True)
+class Condition:
+    """How heads are shown that recognisers must tell apart.
+
+    Args:
+        motion: How far they turn.
+        studios: Lights and walls of each, in turn.
+        width_mm: Width of the window; a wider one shows a smaller face.
+    """
+
+    motion: Motion
+    studios: int
+    width_mm: float
+
+
+_WIDE = Motion(yaw_deg=35.0, pitch_deg=15.0, roll_deg=8.0)
+CONDITIONS = {
+    "clip, one light": Condition(Motion(), 1, 260.0),
+    "clip, a light each (as evaluated)": Condition(Motion(), FRAMES, 260.0),
+    "yaw to 35 degrees, a light each": Condition(_WIDE, FRAMES, 260.0),
+    "yaw to 35 degrees, a light each, smaller face": Condition(_WIDE, FRAMES, 400.0),
+}
+
+
+def conditions() -> dict[str, Any]:
+    """Return the EER of evaluation's recognisers under each condition, landmarks known.
+
+    Pairs of all pictures of 40 held-out identities, as the thresholds of an evaluation
+    are found.
+    """
+    from models.evaluation.embedders import EMBEDDERS, FETCHABLE
+    from models.evaluation.identity import pairs, verification
+
+    embedders = {name: EMBEDDERS[name](None) for name in FETCHABLE}
+    people = [person for person in range(IDENTITIES) for _ in range(FRAMES)]
+    told: dict[str, Any] = {}
+    for title, condition in CONDITIONS.items():
+        rows: dict[str, list[Any]] = {name: [] for name in embedders}
+        for person in range(IDENTITIES):
+            for picture, points in _shown(TEST_SEEDS[person], condition):
+                for name, embed in embedders.items():
+                    rows[name].append(embed(picture, points))
+        told[title] = {}
+        for name, table in rows.items():
+            same, different = pairs(np.array(table), np.array(people))
+            found = verification(same, different, (1e-3,))
+            told[title][name] = {
+                "eer": round(found.eer, 4),
+                "threshold": round(found.eer_threshold, 3),
+                "same_mean": round(float(np.mean(same)), 3),
+                "different_mean": round(float(np.mean(different)), 3),
+            }
+        print(title, json.dumps(told[title]), flush=True)
+    return told
+
+
+def _shown(seed: int, condition: Condition) -> Any:
+    """Yield pictures and exact landmarks of one identity."""
+    identity, track = Identity.from_seed(seed, head_model()), clip_track(seed, condition.motion)
+    field = Field(height_px=256, width_px=256, width_mm=condition.width_mm)
+    maps = Maps.of(identity)
+    renderers = [
+        HeadRenderer(identity, Studio.from_seed(seed + 100_000 * k), field, maps)
+        for k in range(condition.studios)
+    ]
+    for frame in range(FRAMES):
+        moment = int((frame + 0.5) / FRAMES * condition.motion.frames)
+        renderer = renderers[frame % condition.studios]
+        shown = renderer.render(track.coefficients[moment], track.pose_at(moment))
+        yield film_curve(shown.radiance), shown.landmarks_px.astype(np.float64)
+
+
 def _pictures(person: int) -> Any:
     """Yield frames of a person under three studios: the first frontal and neutral."""
     identity = Identity.from_seed(person, head_model())
@@ -180,13 +256,21 @@ def sheet() -> dict[str, Any]:
     return {"written": SHEET.name}
 
 
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "speed": speed,
+    "recognise": recognise,
+    "conditions": conditions,
+    "sheet": sheet,
+}
+
+
 def main(parts: list[str]) -> None:
     """Run the named parts, print them and keep them beside what was measured before."""
     measured: dict[str, Any] = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}, one core"
     }
     for part in parts or ["speed", "recognise"]:
-        measured[part] = {"speed": speed, "recognise": recognise, "sheet": sheet}[part]()
+        measured[part] = PARTS[part]()
         print(part, json.dumps(measured[part], indent=1))
     kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     kept.update({name: value for name, value in measured.items() if name != "sheet"})

@@ -18,10 +18,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from camera_rig.errors import ConfigError
-from models.evaluation.meanings import label, meaning
+from models.evaluation.meanings import MEANINGS, label, meaning
 from models.evaluation.statistics import Figure
 
 GATE_EXIT_CODE = 20
@@ -65,7 +65,17 @@ class Gates(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str = "bundle"
-    limits: dict[str, Limit]
+    limits: dict[str, Limit] = Field(min_length=1)
+
+    @field_validator("limits")
+    @classmethod
+    def _of_something(cls, limits: dict[str, Limit]) -> dict[str, Limit]:
+        """Notice a misspelt figure now, not after an hour of measuring."""
+        for pattern in limits:
+            last = pattern.rsplit(".", 1)[-1]
+            if not any(fnmatchcase(name, last) for name in MEANINGS):
+                raise ValueError(f"no figure ends in {last}; there are {', '.join(MEANINGS)}")
+        return limits
 
     @classmethod
     def load(cls, path: str | Path) -> Gates:
@@ -162,6 +172,5 @@ def told(verdict: Verdict) -> str:
     """Return one line about a verdict."""
     tell = meaning(verdict.figure)
     state = "kept" if verdict.passed else "NOT kept"
-    return (
-        f"{label(verdict.figure)}: {tell.text(verdict.value)}{tell.unit}, {verdict.asked}: {state}"
-    )
+    value = "not known" if verdict.value is None else f"{tell.text(verdict.value)}{tell.unit}"
+    return f"{label(verdict.figure)}: {value}, {verdict.asked}: {state}"

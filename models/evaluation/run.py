@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camera_rig.errors import StorageError
+from camera_rig.errors import ConfigError, StorageError
 from models.evaluation import identity as who
 from models.evaluation.figures import Bench, Calibration, Judged, judge, make_bench
 from models.evaluation.gates import Gates, Verdict, judge_gates
@@ -123,12 +123,13 @@ def evaluate(
         progress: Called with step, pictures done and pictures in all.
 
     Raises:
-        ConfigError: A network is missing, or a limit names no figure.
+        ConfigError: A network is missing, or a limit names no figure or no system.
     """
     from camera_rig import __version__
 
     began = time.monotonic()
     check_ready(protocol.gauges)
+    _check_gated(protocol.gates, systems)
     sharp = Unprotected()
     all_systems = tuple(s for s in systems if s.name != ORIGINAL)
     measured = measure_all(
@@ -141,7 +142,7 @@ def evaluate(
         _add_video(judged, systems, video, protocol, store, progress)
     named = {system.name: system.figures for system in judged}
     gates = ()
-    if protocol.gates is not None and protocol.gates.system in named:
+    if protocol.gates is not None:
         gates = judge_gates(protocol.gates, named[protocol.gates.system])
     result = Evaluation(
         verdict=_verdict(bench, named.get(BUNDLE, {}), gates),
@@ -198,6 +199,16 @@ def _set_told(material: Material) -> dict[str, Any]:
         "groups": groups,
         "key": material.key,
     }
+
+
+def _check_gated(gates: Gates | None, systems: Sequence[System]) -> None:
+    """Refuse limits for something that is not judged: they would pass unseen."""
+    names = [system.name for system in systems]
+    if gates is not None and gates.system not in names:
+        raise ConfigError(
+            f"the gate file judges {gates.system!r}, which is not in this evaluation",
+            hint=f"there are {', '.join(names)}",
+        )
 
 
 def _verdict(bench: Bench, figures: dict[str, Figure], gates: Sequence[Verdict]) -> str:

@@ -55,7 +55,14 @@ def test_a_limit_on_nothing_is_refused():
 
 @pytest.mark.parametrize(
     "text",
-    ["limits: {a.rank1: {at_mots: 1}}", "limits: {a.rank1: {}}", "system: bundle", "limits: [1"],
+    [
+        "limits: {a.rank1: {at_mots: 1}}",
+        "limits: {a.rank1: {}}",
+        "limits: {identity.*.rnk1: {at_most: 1}}",
+        "limits: {}",
+        "system: bundle",
+        "limits: [1",
+    ],
 )
 def test_a_typo_in_the_file_is_refused(tmp_path, text):
     file = tmp_path / "gates.yaml"
@@ -70,3 +77,5 @@ def test_file_and_words(tmp_path):
     found = judge_gates(Gates.load(file), FIGURES)
     assert [v.passed for v in found] == [False, True]
     assert told(found[0]) == "Rank 1, dlib ResNet: 8.0%, at most 5.0%: NOT kept"
+    (unknown,) = judge_gates(Gates(limits={"use.hog.found": Limit(gap_at_most=0.1)}), FIGURES)
+    assert told(unknown) == "Found, dlib HOG: not known, gap at most 10.0%: NOT kept"

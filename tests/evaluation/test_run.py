@@ -145,6 +145,12 @@ def test_workers_find_the_same(judged, tmp_path):
     assert runs.as_csv(alone) == runs.as_csv(many)
 
 
+def test_limits_for_a_system_that_is_not_judged_do_not_pass(judged):
+    gates = Gates(system="bundel", limits={"identity.*.rank1": Limit(at_most=0.9)})
+    with pytest.raises(ConfigError, match="bundel"):
+        judged(gates=gates)
+
+
 def test_round_trip_and_compare(judged, tmp_path):
     result, raw = judged(gates=Gates(limits={"identity.*.rank1": Limit(at_most=0.9)}))
     page = render(result, pictures_of(raw))
