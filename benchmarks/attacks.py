@@ -2,6 +2,7 @@
 
     python benchmarks/attacks.py --out RUN                       # everything
     python benchmarks/attacks.py --out RUN --attack wiener --camera "learned optics"
+    python benchmarks/attacks.py --draw                          # learning curves for the docs
 
 The camera of the default bundle (the published coefficients on the twin's bench) against a
 16 x 16 sensor, and defocus and Gaussian blur of the same PSNR; then the outputs that the bundle
@@ -19,7 +20,9 @@ import json
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
+from models.evaluation.attacks.cameras import OWN
 from models.evaluation.attacks.catalogue import chosen
 from models.evaluation.attacks.from_bundle import at_hand, ground_for
 from models.evaluation.attacks.ground import AttackSettings
@@ -33,6 +36,8 @@ from models.runtime.bundle import open_bundle
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "attacks.json"
+CURVES = HERE.parent / "docs" / "images" / "attack-curves.png"
+CAMERAS = (OWN, "16 x 16", "defocus", "Gaussian blur")
 BUNDLE = HERE.parent / "models" / "default_bundle"
 SIZE_PX, PAINTED_PX = 128, 256
 LEARNED = HeadSetSettings(tuple(TRAINING_SEEDS[:400]), 4, PAINTED_PX, studios=4)
@@ -46,14 +51,47 @@ SETTINGS = AttackSettings(
 )
 
 
+def draw_curves(cells: list[dict[str, Any]]) -> None:
+    """Draw how every attacker learned: one panel for each attack, one line for each camera."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    trained = [cell for cell in cells if cell["curve"]]
+    attacks = list(dict.fromkeys(cell["attack"] for cell in trained))
+    colours = dict(zip(CAMERAS, ("#b3541e", "#0b5394", "#2e7d32", "#7b1fa2"), strict=True))
+    figure, panels = pyplot.subplots(2, 3, figsize=(11, 6), layout="constrained")
+    for panel, attack in zip(panels.flat, attacks, strict=False):
+        for cell in trained:
+            if cell["attack"] == attack:
+                curve, colour = cell["curve"], colours[cell["camera"]]
+                panel.plot(curve["steps"], curve["held_out"], "o-", ms=3, color=colour)
+                panel.set_ylabel(curve["figure"].split(",")[0], fontsize=8)
+        panel.set_title(attack, fontsize=10)
+        panel.set_xlabel("updates", fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels.flat[len(attacks) :]:
+        panel.axis("off")
+    lines = [pyplot.Line2D([], [], color=c, marker="o", ms=3) for c in colours.values()]
+    figure.legend(lines, list(colours), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(CURVES, dpi=90)
+
+
 def main() -> None:
     """Run from the command line."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--out", type=Path, required=True)
+    wanted = arguments.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--out", type=Path)
+    wanted.add_argument("--draw", action="store_true", help="draw the kept result's curves only")
     arguments.add_argument("--heads", type=Path, help="folder that keeps the rendered heads")
     arguments.add_argument("--attack", action="append", default=[])
     arguments.add_argument("--camera", action="append", default=[])
     given = arguments.parse_args()
+    if given.draw:
+        draw_curves(json.loads(RESULT.read_text(encoding="utf-8"))["cells"])
+        return
     heads = given.heads or given.out / "heads"
     learned = render_heads(heads / "train", LEARNED)
     sought = render_heads(heads / "test", SOUGHT)
