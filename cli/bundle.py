@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli._common import JsonOption, emit, make_app
+
+if TYPE_CHECKING:
+    from models.runtime.gate_frames import FrameSet
 
 app = make_app("Trained systems as files: make, look at, verify, export.")
 
@@ -97,6 +100,7 @@ def default(
     people: Annotated[int, typer.Option(help="Source identities to render.")] = 600,
     share: Annotated[float, typer.Option(help="Share of the full number of updates.")] = 1.0,
     workers: Annotated[int, typer.Option(help="Processes that render.")] = 2,
+    int8: Annotated[bool, typer.Option(help="Make the fast form too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Make the shipped bundle again, from rendering to packing. Started again, it goes on.
@@ -116,12 +120,14 @@ def default(
         full, people=people, **{k: max(1, round(getattr(full, k) * share)) for k in parts}
     )
     with progress() as shown:
-        tasks = {name: shown.add_task(name, total=None, rate="") for name in ("heads", *parts)}
+        tasks = {
+            name: shown.add_task(name, total=None, rate="") for name in ("heads", *parts, "int8")
+        }
 
         def report(part: str, done: int, total: int) -> None:
             shown.update(tasks[part], completed=done, total=total)
 
-        make(out, work, recipe, report, workers)
+        make(out, work, recipe, report, workers, int8=int8)
     emit({"bundle": str(out)}, as_json, lambda: typer.echo(f"{out}: made"))
 
 
@@ -153,18 +159,23 @@ def sheet(
 def export(
     folder: FolderArgument,
     calibrate: Annotated[
-        Path | None,
-        typer.Option(help="Folder of privacy frames: also makes an int8 form, ranges from them."),
+        str | None,
+        typer.Option(
+            help="Also make an int8 form from these privacy frames: a folder, or `heads` for "
+            "synthetic ones through the bundle's optics."
+        ),
     ] = None,
+    fp32: Annotated[bool, typer.Option(help="Add the single-precision form too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Export the painter as ONNX, judge every engine by the parity gate, choose one.
 
-    Example: rig bundle export bundles/default
+    Example: rig bundle export bundles/mine --calibrate heads
     """
+    from models.runtime.bundle import bundle_folder
     from models.runtime.export import export_bundle
 
-    report = export_bundle(folder, calibrate)
+    report = export_bundle(bundle_folder(folder), _frames(folder, calibrate), fp32=fp32)
 
     def render() -> None:
         for result in report.results:
@@ -177,6 +188,23 @@ def export(
         typer.echo(f"engine: {report.chosen}; written: {', '.join(report.files)}")
 
     emit(report, as_json, render)
+
+
+def _frames(folder: Path, calibrate: str | None) -> FrameSet | None:
+    from cli._common import progress
+    from models.runtime.bundle import open_bundle, read_card
+    from models.runtime.gate_frames import frames_of_folder, frames_of_heads
+
+    if calibrate is None:
+        return None
+    if calibrate != "heads":
+        return frames_of_folder(Path(calibrate), read_card(folder).sizes.size_px)
+    with progress() as shown:
+        task = shown.add_task("heads", total=None, rate="")
+        return frames_of_heads(
+            open_bundle(folder),
+            lambda done, total: shown.update(task, completed=done, total=total),
+        )
 
 
 def _last_figures(run: Path) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 Four runs, each resumable by itself: U reads (``read``), E and G paint beside it with
 true landmarks (``paint``), paint on with U's own (``finish``), S learns the codes
-(``style``); then weights, references and pictures are packed. About two
-hours on two cores.
+(``style``); then weights, references and pictures are packed, and the fast form is made
+beside them. About two hours on two cores.
 """
 
 from __future__ import annotations
@@ -132,6 +132,8 @@ def make(
     recipe: Recipe = Recipe(),
     report: Callable[[str, int, int], None] | None = None,
     workers: int = 1,
+    *,
+    int8: bool = True,
 ) -> Path:
     """Make the default bundle; started again, it goes on where it stopped.
 
@@ -141,15 +143,24 @@ def make(
         recipe: How much of everything.
         report: Called with the part's name, what is done, and what is to do.
         workers: Processes that render.
+        int8: Whether the fast form is made and added.
+
+    Raises:
+        UnsupportedError: ``int8`` is wanted and what exports is not installed.
     """
     from models.networks import preset
     from models.parallel import render_parallel
+    from models.runtime.bundle import open_bundle
+    from models.runtime.export import export_bundle, require_exporter
+    from models.runtime.gate_frames import frames_of_heads
     from models.training.start import train
     from models.training.world import World
 
     def told(part: str) -> Callable[[int, int], None]:
         return lambda done, total: report(part, done, total) if report else None
 
+    if int8:
+        require_exporter()
     place = Path(work)
     settings = recipe.heads(preset(recipe.preset).size_px)
     heads = render_parallel(place / "heads", settings, told("heads"), workers)
@@ -161,7 +172,10 @@ def make(
             World(),
             report=lambda step, steps, _, tell=tell: tell(step, steps),
         )
-    return packed(place / "runs", out)
+    made = packed(place / "runs", out)
+    if int8:
+        export_bundle(made, frames_of_heads(open_bundle(made), told("int8")), fp32=False)
+    return made
 
 
 def packed(

@@ -8,13 +8,14 @@ collapses as soon as a neighbour wants the core.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+import zstandard
 
 from camera_rig.errors import StateError, UnsupportedError
 from models.runtime.painter import Painter
@@ -27,11 +28,14 @@ fp32."""
 FP32_WORST = 0.5 / 255
 """Largest difference of one face value for fp32: half a step of what is shown."""
 
-INT8_LANDMARKS_PX = 1.0
-"""Largest mean shift of the heatmap peaks, pixels, for int8."""
+FEW_BITS = ("int8", "bf16")
+"""In an engine's name: it is judged by what it does to landmarks and faces."""
 
-INT8_PSNR_DB = 30.0
-"""Least agreement of the painted faces with fp32 for int8."""
+FEW_BITS_LANDMARKS_PX = 1.0
+"""Largest mean shift of the heatmap peaks, pixels, for int8 and bf16."""
+
+FEW_BITS_PSNR_DB = 30.0
+"""Least agreement of the painted faces with fp32 for int8 and bf16."""
 
 ONNX_OPSET = 18
 
@@ -65,6 +69,12 @@ class TorchEngine:
         return faces.numpy(), maps.numpy()
 
 
+def network_bytes(file: Path) -> bytes:
+    """Return an ONNX file's content; one whose name ends in ``.zst`` is unpacked."""
+    content = file.read_bytes()
+    return zstandard.ZstdDecompressor().decompress(content) if file.suffix == ".zst" else content
+
+
 class OnnxEngine:
     """ONNX Runtime on one thread.
 
@@ -89,7 +99,7 @@ class OnnxEngine:
         options.log_severity_level = 3
         self.name = name
         self._session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
+            network_bytes(model), options, providers=["CPUExecutionProvider"]
         )
 
     def __call__(self, frames: Floats, style: Floats) -> tuple[Floats, Floats]:
@@ -104,12 +114,13 @@ class OpenVinoEngine:
     Args:
         model: File from :func:`export_onnx`.
         name: Shown to the user.
+        bf16: Compute in sixteen bits what is not in eight; only where the processor can.
 
     Raises:
-        UnsupportedError: OpenVINO is not installed.
+        UnsupportedError: OpenVINO is not installed, or the processor has no bf16.
     """
 
-    def __init__(self, model: Path, name: str = "OpenVINO fp32") -> None:
+    def __init__(self, model: Path, name: str = "OpenVINO fp32", *, bf16: bool = False) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -120,9 +131,14 @@ class OpenVinoEngine:
         settings = {
             "INFERENCE_NUM_THREADS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         }
-        self._model = openvino.Core().compile_model(str(model), "CPU", settings)
+        core = openvino.Core()
+        if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise UnsupportedError(
+                "this processor has no bf16", hint="OpenVINO runs fp32 and int8 here"
+            )
+        self._model = core.compile_model(core.read_model(network_bytes(model)), "CPU", settings)
 
     def __call__(self, frames: Floats, style: Floats) -> tuple[Floats, Floats]:
         """Return faces and heatmaps."""
@@ -159,39 +175,6 @@ def export_onnx(painter: Painter, target: Path, *, style_dim: int, size_px: int)
         )
 
 
-def quantise_onnx(model: Path, target: Path, samples: list[Mapping[str, Floats]]) -> None:
-    """Write an int8 form: per channel, unsigned activations, signed weights.
-
-    Args:
-        model: fp32 file.
-        target: int8 file.
-        samples: Inputs that show the ranges of the activations.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._left = iter(samples)
-
-        def get_next(self) -> dict[str, Floats] | None:
-            sample = next(self._left, None)
-            return None if sample is None else dict(sample)
-
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(target),
-        Reader(),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-    )
-    prepared.unlink()
-
-
 @dataclass(frozen=True)
 class Parity:
     """How near an engine is to torch on fixed inputs.
@@ -214,12 +197,12 @@ class Parity:
 
 
 def check_parity(reference: Engine, other: Engine, inputs: tuple[Floats, Floats]) -> Parity:
-    """Compare an engine with torch on fixed inputs; int8 by the task, fp32 by the number.
+    """Compare an engine with torch on fixed inputs; few bits by the task, fp32 by the number.
 
     Args:
         reference: Torch.
-        other: The engine to judge; one whose name ends in ``int8`` is judged by the
-            shift of landmarks and by PSNR.
+        other: The engine to judge; one with ``int8`` or ``bf16`` in its name is judged by
+            the shift of landmarks and by PSNR.
         inputs: Frames ``(n, 3, size, size)`` and styles ``(n, style_dim)``.
     """
     frames, styles = inputs
@@ -231,8 +214,8 @@ def check_parity(reference: Engine, other: Engine, inputs: tuple[Floats, Floats]
     shift = float(np.mean([_peak_shift(f[1], w[1]) for f, w in zip(found, wanted, strict=True)]))
     db = float(-10.0 * np.log10(max(float(np.mean(faces**2)), 1e-12)))
     worst, worst_map = float(np.abs(faces).max()), float(np.abs(maps).max())
-    if other.name.endswith("int8"):
-        passed = shift <= INT8_LANDMARKS_PX and db >= INT8_PSNR_DB
+    if any(word in other.name for word in FEW_BITS):
+        passed = shift <= FEW_BITS_LANDMARKS_PX and db >= FEW_BITS_PSNR_DB
     else:
         rms = 10.0 ** (-db / 20.0)
         passed = max(rms, worst_map) <= FP32_TOLERANCE and worst <= FP32_WORST

@@ -21,9 +21,10 @@ from models.runtime.engine import (
     Parity,
     TorchEngine,
     check_parity,
-    fixed_inputs,
+    network_bytes,
 )
 from models.runtime.export import FP32, INT8
+from models.runtime.gate_frames import gate_inputs
 from models.runtime.painter import Painter
 
 __all__ = ["EngineChoice", "pick_engine"]
@@ -31,7 +32,11 @@ __all__ = ["EngineChoice", "pick_engine"]
 _log = logging.getLogger(__name__)
 _WARM_UP, _TIMED = 1, 5
 _SELF_TEST_S = 60.0
-_SELF_TEST = "import sys, openvino as ov; ov.Core().compile_model(sys.argv[1], 'CPU')"
+_SELF_TEST = (
+    "import sys, openvino as ov; core = ov.Core(); "
+    "core.compile_model(core.read_model(sys.stdin.buffer.read()), 'CPU', "
+    "{'INFERENCE_PRECISION_HINT': sys.argv[1]})"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,7 @@ def pick_engine(bundle: Bundle, wanted: str = "auto", *, int8: bool = True) -> E
         raise ConfigError(
             f"no engine is called {wanted!r}", hint="use auto, torch, onnx or openvino"
         )
-    sizes = bundle.card.sizes
-    inputs = fixed_inputs(sizes.size_px, sizes.style_dim)
+    inputs = gate_inputs(bundle)
     reference = TorchEngine(Painter(bundle))
     engines: dict[str, Engine] = {}
     times_ms: dict[str, float] = {}
@@ -111,13 +115,16 @@ def _candidates(bundle: Bundle, *, int8: bool) -> Iterator[tuple[str, Callable[[
         onnx, openvino = f"ONNX Runtime {precision}", f"OpenVINO {precision}"
         yield onnx, lambda model=model, name=onnx: OnnxEngine(model, name)
         yield openvino, lambda model=model, name=openvino: _tested_openvino(model, name)
+        mixed = "OpenVINO bf16" if precision == "fp32" else f"OpenVINO {precision} and bf16"
+        yield mixed, lambda model=model, name=mixed: _tested_openvino(model, name, bf16=True)
 
 
-def _tested_openvino(model: Path, name: str) -> Engine:
+def _tested_openvino(model: Path, name: str, *, bf16: bool = False) -> Engine:
     """Some versions die while compiling on some processors: let another process find out."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _SELF_TEST, str(model)],
+            [sys.executable, "-c", _SELF_TEST, "bf16" if bf16 else "f32"],
+            input=network_bytes(model),
             capture_output=True,
             timeout=_SELF_TEST_S,
             check=False,
@@ -130,7 +137,7 @@ def _tested_openvino(model: Path, name: str) -> Engine:
         raise UnsupportedError(
             f"OpenVINO failed its self-test (exit {done.returncode})", hint="use --engine onnx"
         )
-    return OpenVinoEngine(model, name)
+    return OpenVinoEngine(model, name, bf16=bf16)
 
 
 def _median_ms(engine: Engine, inputs: tuple[np.ndarray, np.ndarray]) -> float:

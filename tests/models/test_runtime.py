@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from camera_rig.errors import ConfigError, StateError, StorageError
+from camera_rig.errors import ConfigError, StateError, StorageError, UnsupportedError
 from camera_rig.optics import Coefficients, Order, Unit
 from models.camera import LearnedCamera, OpticsSpec
+from models.data import planar
 from models.networks import build_face_networks, build_heatmap_network, preset
 from models.runtime import bundle as bundles
 from models.runtime import engine as engines
+from models.runtime import gate_frames, quantise
+from models.runtime.export import export_bundle
 from models.runtime.painter import Painter, StyleReader
+from models.runtime.quantise import quantise_onnx
 from models.training.sources import Trained, open_trained
 
 SIZES = preset("tiny")
@@ -174,11 +179,72 @@ def test_the_gate_stops_another_network(exported):
 def test_int8_is_judged_by_the_task(exported, tmp_path):
     painter, target, (frames, styles) = exported
     samples = [{"frames": frames[i : i + 1], "style": styles[i : i + 1]} for i in range(3)]
-    engines.quantise_onnx(target, tmp_path / "q.onnx", samples)
+    quantise_onnx(target, tmp_path / "q.onnx", samples)
     small = engines.OnnxEngine(tmp_path / "q.onnx", "ONNX Runtime int8")
     result = engines.check_parity(engines.TorchEngine(painter), small, (frames, styles))
     assert np.isfinite(result.faces_db) and result.faces_worst > 1e-4  # it is another network
     assert result.passed == (result.peaks_px <= 1.0 and result.faces_db >= 30.0)
+
+
+def test_evening_out_channels_changes_nothing_but_their_sizes(exported):
+    onnx = pytest.importorskip("onnx")
+    painter, target, (frames, styles) = exported
+    samples = [{"frames": frames[i : i + 1], "style": styles[i : i + 1]} for i in range(3)]
+    evened = quantise._evened(onnx.load(target), [], samples)
+    added = [node for node in evened.graph.node if node.name.startswith("even_")]
+    assert added
+    place = target.with_name("evened.onnx")
+    onnx.save(evened, place)
+    result = engines.check_parity(
+        engines.TorchEngine(painter), engines.OnnxEngine(place), (frames, styles)
+    )
+    assert result.passed, result
+
+
+def test_bf16_is_judged_by_the_task_and_refused_where_there_is_none(exported):
+    openvino = pytest.importorskip("openvino")
+    painter, target, inputs = exported
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(UnsupportedError, match="no bf16"):
+            engines.OpenVinoEngine(target, "OpenVINO bf16", bf16=True)
+        return
+    mixed = engines.OpenVinoEngine(target, "OpenVINO bf16", bf16=True)
+    result = engines.check_parity(engines.TorchEngine(painter), mixed, inputs)
+    assert result.faces_worst > 1e-4  # sixteen bits are not single precision
+    assert result.passed == (result.peaks_px <= 1.0 and result.faces_db >= 30.0)
+
+
+def test_int8_is_made_of_some_frames_and_judged_by_others(folder, tmp_path):
+    pytest.importorskip("onnxscript")
+    rng = np.random.default_rng(3)
+    shown = tmp_path / "frames"
+    shown.mkdir()
+    for number in range(12):
+        soft = cv2.resize(rng.random((6, 6, 3)), (40, 40), interpolation=cv2.INTER_CUBIC)
+        picture = np.clip(255 * soft, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(shown / f"{number:02d}.png"), picture)
+    frames = gate_frames.frames_of_folder(shown, 32)
+    assert (len(frames.ranges), len(frames.judging)) == (9, 3)
+    assert not any((a == b).all() for a in frames.ranges for b in frames.judging)
+    report = export_bundle(folder, frames, fp32=False)
+    opened = bundles.open_bundle(folder)
+    passed = any(result.passed for result in report.results)
+    assert {result.engine for result in report.results} >= {"ONNX Runtime int8"}
+    assert ("painter.int8.onnx.zst" in opened.card.files) == passed
+    assert ("gate_frames.png" in opened.card.files) == passed
+    assert "painter.onnx" not in opened.card.files
+    if passed:
+        carried, styles = gate_frames.gate_inputs(opened)
+        assert carried.shape == (3, 3, 32, 32) and len(styles) == 3
+        assert np.array_equal(carried[1], planar(frames.judging[1]))
+        with pytest.raises(ConfigError, match="holds an export already"):
+            export_bundle(folder, frames)
+
+
+def test_too_few_frames_make_no_int8(tmp_path):
+    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(ConfigError, match="1 pictures"):
+        gate_frames.frames_of_folder(tmp_path, 32)
 
 
 def test_an_exported_network_joins_the_card(folder, exported):
