@@ -36,6 +36,7 @@ from calibration.registration import PlaneMap
 from calibration.sensor import SensorProcedure
 from camera_rig.clock import ManualClock
 from camera_rig.config import RigConfig, load_config
+from camera_rig.errors import RigError
 from camera_rig.optics import Coefficients, Order, Unit, modes
 from camera_rig.rig import Rig
 
@@ -158,20 +159,19 @@ def walk(config: RigConfig, procedures: Sequence[Procedure], seed: int) -> list[
             context = Context(rig, CalibrationStore(Path(folder)), TwinOperator(rig.twin))
             for procedure in procedures:
                 began, cpu = time.perf_counter(), time.process_time()
-                artifact = run(procedure, context)
-                row = {
-                    "seed": seed,
-                    "procedure": procedure.name,
-                    "status": artifact.status,
-                    "reason": artifact.reason,
-                    "wall_s": time.perf_counter() - began,
-                    "cpu_s": time.process_time() - cpu,
-                }
-                if artifact.figures:
-                    row |= score(context, artifact)
+                row: dict[str, Any] = {"seed": seed, "procedure": procedure.name}
+                try:
+                    artifact = run(procedure, context)
+                    row |= {"status": artifact.status, "reason": artifact.reason}
+                    if artifact.figures:
+                        row |= score(context, artifact)
+                except RigError as error:
+                    row |= {"status": "failed", "reason": error.message}
+                row["wall_s"] = time.perf_counter() - began
+                row["cpu_s"] = time.process_time() - cpu
                 print(json.dumps(row), flush=True)
                 rows.append(row)
-                if artifact.status == "rejected":
+                if row["status"] != "accepted":
                     break
     return rows
 

@@ -9,8 +9,7 @@ the mirror is turned, mirrored and decentred against the picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,34 +20,35 @@ from calibration import stacks
 from calibration.artifact import Artifact, HeldOut
 from calibration.influence_figures import pictures
 from calibration.layout import find_layout, harmonic_signs
-from calibration.loop import fit_loop, sweep_levels
+from calibration.loop import Loop, fit_loop, sweep_levels
 from calibration.mirror_files import keep_for_mirror
 from calibration.operator import SceneRequest
-from calibration.point_camera import POINT, PointCamera, pupil_of
+from calibration.point_camera import POINT, PointCamera
+from calibration.poke_fits import BIAS_WAVES, WAVE_UM, PokeFits
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from calibration.psf import bench_options, honest, source_px
-from calibration.retrieval import Retrieval, retrieve
-from calibration.stack import PsfStack
-from calibration.stacks import DEFOCUS
-from calibration.unknowns import RetrievalOptions
+from calibration.psf import inflation_note
+from camera_rig.bench import Bench
+from camera_rig.contracts import Volts
+from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.influence import InfluenceMatrix, InfluenceModel, Provenance
-from camera_rig.optics import Coefficients, Mode, Order, Pupil, Unit, modes
+from camera_rig.optics import Mode, Order, modes
 from camera_rig.rig import Rig
 
-__all__ = ["WAVE_UM", "InfluenceProcedure"]
+__all__ = ["InfluenceProcedure"]
 
 Vector = npt.NDArray[np.float64]
 
 TILTS: tuple[Mode, Mode] = ((1, 1), (1, -1))
-WAVE_UM = 0.55
-POKE = 0.2
+HIGHEST_POKE = 0.2
 """Height of a poke, normalised volts: inside the slack of the hysteresis."""
-BIAS_WAVES = 1.0
+POKE_WAVES = 0.18
+"""What a poke may change, waves RMS: farther off the next valley is near."""
+CHECK_SHARE = 0.3
+"""Height of the pattern to check with, over a poke's."""
 DEAD_SHARE = 0.15
-LOST_CHI2 = 30.0
-"""Reduced chi-squared of a poke's fit above which it lost its way."""
-LOOSE = modes(Order.NOLL, 4, 10)
-"""Modes left free along the sweep."""
+CREEP_LEVEL = 0.44
+CREEP_S = (0.2, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0)
+"""When to look at a step, s after it."""
 
 
 class InfluenceProcedure(Procedure):
@@ -58,7 +58,7 @@ class InfluenceProcedure(Procedure):
         pinhole_mm: Diameter of the pinhole.
         frames: Pictures averaged.
         last_noll: Last mode fitted; forty electrodes make shapes well beyond Noll 15.
-        sweep: Record the hysteresis loop too.
+        sweep: Record the hysteresis loop and the creep too.
     """
 
     name: ClassVar[str] = "influence"
@@ -79,30 +79,45 @@ class InfluenceProcedure(Procedure):
     def plan(self, rig: Rig) -> Plan:
         """Return what a run would do."""
         count = rig.mirror.actuators if rig.has("mirror") else 40
-        pictures_ = 3 + 2 * count + 2 + (len(sweep_levels()) if self.sweep else 0)
-        return Plan(
-            80 + pictures_, pictures_ * (self.frames + 1), pictures_ * 2.0 / 60, POINT.instruction
-        )
+        pictures_ = 3 + 2 * count + 2
+        if self.sweep:
+            pictures_ += len(sweep_levels()) + 1 + len(CREEP_S)
+        minutes = (pictures_ * 2.0 + self.sweep * CREEP_S[-1]) / 60.0
+        return Plan(80 + pictures_, pictures_ * (self.frames + 1), minutes, POINT.instruction)
 
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield rest, pokes electrode by electrode, a pattern to check with, the sweep."""
-        yield Step("rest", "rest shape", partial(self._rest, context))
+        # One for all steps: it remembers the exposure and its dark pictures.
+        camera = PointCamera(context, frames=self.frames)
+
+        def step(name: str, label: str, measure: Callable[..., dict[str, Any]], *more: int) -> Step:
+            return Step(name, label, partial(measure, context, camera, *more))
+
+        yield step("rest", "rest shape", self._rest)
         for actuator in range(context.rig.mirror.actuators):
             label = f"poke of electrode {actuator}"
-            yield Step(f"poke-{actuator:03d}", label, partial(self._poke, context, actuator))
-        yield Step("check", "pattern not fitted", partial(self._check, context))
+            yield step(f"poke-{actuator:03d}", label, self._poke, actuator)
+        yield step("check", "pattern not fitted", self._check)
         if self.sweep:
-            yield Step("sweep", "hysteresis sweep", partial(self._sweep, context))
+            yield step("sweep", "hysteresis sweep", self._sweep)
+            yield step("creep", "creep after one step", self._creep)
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Retrieve every picture, build the matrix, fit loop and layout, predict the check."""
         listed = modes(Order.NOLL, 4, self.last_noll)
-        tools = _Tools(self, context, listed)
-        rest = tools.rest(data["rest"])
+        fits = PokeFits(context, listed, self.pinhole_mm)
+        rest = fits.rest(data["rest"])
         defocus_um = rest.gain * WAVE_UM * BIAS_WAVES
-        small, sigma = tools.pokes(data, rest, defocus_um)
+        names = sorted(name for name in data if name.startswith("poke-"))
+        height = _poke_height(context.rig.config.bench)
+        pokes = fits.pokes([data[name] for name in names], rest, defocus_um, height)
+        small, sigma = pokes.um_per_volt, pokes.sigma_um
         check = np.asarray(data["check"]["pattern"])
-        loop = fit_loop(tools.loop(data["sweep"], rest, defocus_um, small)) if self.sweep else None
+        loop: Loop | None = None
+        creep: CreepModel | None = None
+        if self.sweep:
+            creep = fits.creep(data["creep"], rest, defocus_um, small)
+            loop = fit_loop(fits.sweep(data["sweep"], rest, defocus_um, small), creep)
         scale = 1.0 if loop is None else loop.scale
         matrix_um = small / scale
         rows = (*TILTS, *listed)
@@ -115,7 +130,7 @@ class InfluenceProcedure(Procedure):
                 "measured",
                 serial=context.rig.mirror.info.serial,
                 made_at=stacks.wall_time(context.rig.clock),
-                note=f"PSF pokes of ±{POKE:g} of the half-range, Noll 2 to {self.last_noll}",
+                note=f"PSF pokes of ±{height:.2g} of the half-range, Noll 2 to {self.last_noll}",
             ),
             rest_um=resting,
             sigma_um=sigma / scale,
@@ -123,7 +138,7 @@ class InfluenceProcedure(Procedure):
         # The prediction is where the fit begins; a hundred thousand photons say where it ends.
         ahead = small[2:] @ check / WAVE_UM
         found = [
-            tools.one(data["check"], rest.values + sign * ahead, defocus_um, p)
+            fits.one(data["check"], pokes.middle + sign * ahead, defocus_um, p)
             for p, sign in enumerate((1.0, -1.0))
         ]
         nominal = InfluenceModel(
@@ -146,18 +161,24 @@ class InfluenceProcedure(Procedure):
             "small_signal_gain": scale,
             "matrix_sigma_um": float(np.sqrt(np.mean((sigma / scale) ** 2))),
             "defocus_gain": rest.gain,
+            "chi2": pokes.chi2,
         }
         texts = {"influence.json": json.dumps(matrix.to_dict()) + "\n"}
         if loop is not None:
             figures["hysteresis"] = float(loop.model.opening().mean())
             figures["loop_residual"] = loop.residual
+            figures["creep_per_decade"] = 0.0 if creep is None else creep.per_decade
             count = matrix.actuators
             texts["hysteresis.json"] = json.dumps(loop.tiled(count).to_dict()) + "\n"
+        if creep is not None:
+            texts["creep.json"] = json.dumps(vars(creep)) + "\n"
         notes = [
             f"electrode {i} does nothing: leave it out, or have the mirror mended" for i in dead
         ]
+        problems = [f"the pictures of electrode {i} fit no shape near the rest" for i in pokes.lost]
         return Fitted(
             figures=figures,
+            problems=tuple(problems),
             held_out=HeldOut(
                 metric="error of the predicted shape of a pattern not fitted, relative",
                 before=before,
@@ -179,28 +200,23 @@ class InfluenceProcedure(Procedure):
             arrays={"um_per_unit": matrix_um, "sigma_um": sigma / scale, "rest_um": resting},
             texts=texts,
             pictures=pictures(matrix, layout, loop),
-            notes=tuple(notes),
+            notes=(*notes, *inflation_note(pokes.chi2)),
         )
 
     def taken_into_use(self, context: Context, artifact: Artifact) -> None:
         """Give the matrix and the loop to everybody who drives this mirror."""
         keep_for_mirror(context.store, artifact, context.rig.config.storage.root)
 
-    def _camera(self, context: Context) -> PointCamera:
-        camera = PointCamera(context, frames=self.frames)
-        camera.light_on()
-        return camera
-
     def _unit(self, context: Context) -> float:
         bench = context.rig.config.bench
         return WAVE_UM * BIAS_WAVES / stacks.defocus_um_per_unit(bench)
 
-    def _rest(self, context: Context) -> dict[str, Any]:
+    def _rest(self, context: Context, camera: PointCamera) -> dict[str, Any]:
         mirror = context.rig.mirror
         stacks.settle(mirror)
         ones, unit = np.ones(mirror.actuators), self._unit(context)
         commands = [stacks.to_volts(mirror, k * unit * ones) for k in (-1.0, 1.0, 0.0)]
-        camera = self._camera(context)
+        camera.light_on()
         mirror.apply(commands[1], reason="influence: window")
         size = max(camera.window_for() + 32, 160)
         return {**stacks.measure(camera, commands, size, "influence"), "size": size}
@@ -208,162 +224,69 @@ class InfluenceProcedure(Procedure):
     def _size(self, context: Context) -> int:
         return int(context.store.partial(self.name).get("rest")["size"])
 
-    def _poke(self, context: Context, actuator: int) -> dict[str, Any]:
+    def _poke(self, context: Context, camera: PointCamera, actuator: int) -> dict[str, Any]:
         mirror, unit = context.rig.mirror, self._unit(context)
         command = np.full(mirror.actuators, unit)
-        pair = []
+        pair, height = [], _poke_height(context.rig.config.bench)
         for sign in (1.0, -1.0):
             poked = command.copy()
-            poked[actuator] += sign * POKE
+            poked[actuator] += sign * height
             pair.append(stacks.to_volts(mirror, poked))
-        return stacks.measure(self._camera(context), pair, self._size(context), "influence: poke")
+        camera.light_on()
+        return stacks.measure(camera, pair, self._size(context), "influence: poke")
 
-    def _check(self, context: Context) -> dict[str, Any]:
+    def _check(self, context: Context, camera: PointCamera) -> dict[str, Any]:
         mirror = context.rig.mirror
-        pattern = 0.06 * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
+        height = CHECK_SHARE * _poke_height(context.rig.config.bench)
+        pattern = height * np.random.default_rng(12345).choice([-1.0, 1.0], mirror.actuators)
         # Both signs: what drifts between rest and now is no business of this check.
         unit = self._unit(context)
         command = [stacks.to_volts(mirror, sign * pattern + unit) for sign in (1.0, -1.0)]
-        taken = stacks.measure(
-            self._camera(context), command, self._size(context), "influence: check"
-        )
+        camera.light_on()
+        taken = stacks.measure(camera, command, self._size(context), "influence: check")
         return {**taken, "pattern": pattern}
 
-    def _sweep(self, context: Context) -> dict[str, Any]:
-        mirror, unit = context.rig.mirror, self._unit(context)
-        stacks.settle(mirror)
-        signs = harmonic_signs(context.rig.config.bench.mirror)
+    def _sweep(self, context: Context, camera: PointCamera) -> dict[str, Any]:
         levels = sweep_levels()
+        commands, kept = self._pattern(context, levels)
+        stacks.settle(context.rig.mirror)
+        camera.light_on()
+        taken = stacks.measure(camera, commands, self._largest(context), "influence: sweep")
+        return {**taken, **kept}
+
+    def _creep(self, context: Context, camera: PointCamera) -> dict[str, Any]:
+        levels = np.array([0.0] + [CREEP_LEVEL] * len(CREEP_S))
+        (start, end, *_), kept = self._pattern(context, levels)
+        mirror, clock = context.rig.mirror, context.rig.clock
+        stacks.settle(mirror)
+        camera.light_on()
+        size = self._largest(context)
+        mirror.apply(end, reason="influence: creep, exposure")
+        camera.picture(size)
+        stacks.settle(mirror)
+        mirror.apply(start, reason="influence: creep")
+        seen = [camera.picture(size)]
+        mirror.apply(end, reason="influence: creep")
+        moved_ns = clock.now_ns()
+        for since_s in CREEP_S:
+            clock.sleep(max(0.0, since_s - (clock.now_ns() - moved_ns) * 1e-9))
+            seen.append(camera.picture(size))
+        return {**stacks.pack(seen), **kept, "moved_ns": moved_ns}
+
+    def _pattern(self, context: Context, levels: Vector) -> tuple[list[Volts], dict[str, Any]]:
+        """Return the commands of a pattern of high order at each level, and what to keep."""
+        mirror, unit = context.rig.mirror, self._unit(context)
+        signs = harmonic_signs(context.rig.config.bench.mirror)
         commands = [stacks.to_volts(mirror, v * signs + unit) for v in levels]
-        camera = self._camera(context)
-        largest = min(512, self._largest(context))
-        taken = stacks.measure(camera, commands, largest, "influence: sweep")
-        return {**taken, "levels": levels, "signs": signs}
+        return commands, {"levels": levels, "signs": signs, "bias": unit}
 
     def _largest(self, context: Context) -> int:
         size = context.rig.privacy.settings.size or (320, 320)
-        return min(size) // 32 * 32
+        return min(512, min(size) // 32 * 32)
 
 
-class _Tools:
-    """The retrievals of one influence run."""
-
-    def __init__(self, procedure: InfluenceProcedure, context: Context, listed: Any) -> None:
-        self.listed, self.context = listed, context
-        self.pupil: Pupil = pupil_of(context)
-        self.source = stacks.point_of(source_px(context, procedure.pinhole_mm), self.pupil)
-        self.px_per_um = 2.0 * self.pupil.pixels_per_slope_um
-
-    def rest(self, data: Mapping[str, Any]) -> Retrieval:
-        um = WAVE_UM * BIAS_WAVES
-        stack = stacks.unpack(data, [{DEFOCUS: -um}, {DEFOCUS: um}, {}], self.pupil)
-        self.rest_place = self._place(data, 1)
-        options = bench_options(self.listed, reference=2, source=self.source)
-        found = retrieve(stack, options)
-        self.rest_tilt = self._tilt_um(found.tilts_waves[1], self.rest_place)
-        return found
-
-    def one(
-        self, data: Mapping[str, Any], near: Vector, defocus_um: float, plane: int
-    ) -> Retrieval:
-        """Retrieve one plane that carries the bias, starting near a known shape (waves)."""
-        stack = self._plane(data, defocus_um, plane)
-        return retrieve(stack, self._tracking(near))
-
-    def poked(
-        self, data: Mapping[str, Any], near: Vector, defocus_um: float
-    ) -> tuple[Retrieval, Retrieval]:
-        """Retrieve push and pull of one electrode, near a known rest shape (waves).
-
-        They are so near that no coarse bins are needed, and opposite, so that one says
-        where the other is.
-        """
-        quick = replace(self._tracking(near), bins=(1,))
-        push = retrieve(self._plane(data, defocus_um, 0), quick)
-        mirrored = self._waves(2.0 * near - push.values)
-        pull = retrieve(
-            self._plane(data, defocus_um, 1),
-            replace(quick, start=mirrored if push.chi2 < LOST_CHI2 else quick.start),
-        )
-        return push, pull
-
-    def _plane(self, data: Mapping[str, Any], defocus_um: float, plane: int) -> PsfStack:
-        count = len(data["image_e"])
-        return stacks.unpack(data, [{DEFOCUS: defocus_um}] * count, self.pupil).only([plane])
-
-    def pokes(
-        self, data: Mapping[str, Mapping[str, Any]], rest: Retrieval, defocus_um: float
-    ) -> tuple[Vector, Vector]:
-        """Return (µm RMS per normalised volt, its standard deviation), rows tilts first."""
-        names = sorted(name for name in data if name.startswith("poke-"))
-        matrix = np.zeros((2 + len(self.listed), len(names)))
-        sigma = np.zeros_like(matrix)
-        for column, name in enumerate(names):
-            pair = list(self.poked(data[name], rest.values, defocus_um))
-            for p in (0, 1):
-                if pair[p].chi2 > LOST_CHI2:
-                    nears = [rest.values, 2.0 * rest.values - pair[1 - p].values]
-                    again = [self.one(data[name], near, defocus_um, p) for near in nears]
-                    pair[p] = min(pair[p], *again, key=lambda result: result.chi2)
-            tilt = [
-                self._tilt_um(r.tilts_waves[0], self._place(data[name], p))
-                for p, r in enumerate(pair)
-            ]
-            matrix[:2, column] = (tilt[0] - tilt[1]) / (2.0 * POKE)
-            matrix[2:, column] = (pair[0].values - pair[1].values) * WAVE_UM / (2.0 * POKE)
-            both = np.sqrt(sum(np.diag(honest(found)) for found in pair))
-            sigma[2:, column] = both * WAVE_UM / (2.0 * POKE)
-        return matrix, sigma
-
-    def loop(
-        self, data: Mapping[str, Any], rest: Retrieval, defocus_um: float, small: Vector
-    ) -> tuple[Vector, Vector]:
-        """Return (levels, response in units of small-signal volts) along the sweep."""
-        direction = small[2:] @ np.asarray(data["signs"]) / WAVE_UM
-        along = self._waves(direction)
-        known = rest.values.copy()
-        known[self.listed.index((2, 0))] += defocus_um / WAVE_UM
-        options = replace(
-            self._tracking(np.zeros(len(LOOSE))),
-            modes=LOOSE,
-            known=self._waves(known),
-            shape_sigma_waves=0.3,
-            fit_gain=True,
-            gain_sigma=0.3,
-        )
-        levels = np.asarray(data["levels"])
-        found: list[float] = []
-        whole = stacks.unpack(data, [{}] * len(levels), self.pupil)
-        for k, level in enumerate(levels):
-            plane = replace(whole.only([k]), diversity=(along,))
-            guess = (found[-1] + level - levels[k - 1]) if k else 0.0
-            # The amplitude along the pattern is the gain of a known offset.
-            result = retrieve(plane, replace(options, gain_start=guess))
-            found.append(result.gain)
-            # The electrodes' loops do not cancel in focus: follow what is left over.
-            options = replace(options, start=result.shape)
-        return levels, np.array(found)
-
-    def _tracking(self, near: Vector) -> RetrievalOptions:
-        start = self._waves(near)
-        return replace(
-            bench_options(self.listed, reference=None, source=self.source),
-            fit_gain=False,
-            offset_modes=(),
-            start=start,
-            shape_sigma_waves=0.1,
-            starts=1,
-        )
-
-    def _waves(self, values: Vector) -> Coefficients:
-        listed = self.listed[: len(values)]
-        pairs = dict(zip(listed, values.tolist(), strict=True))
-        return Coefficients(pairs, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
-
-    def _place(self, data: Mapping[str, Any], plane: int) -> Vector:
-        column, row = np.asarray(data["centre_px"])[plane]
-        return np.array([float(column), -float(row)])
-
-    def _tilt_um(self, tilt_waves: Vector, place_px: Vector) -> Vector:
-        """Return the whole tilt, µm RMS (x, y up), of window place and fitted tilt."""
-        return np.asarray(tilt_waves * WAVE_UM + place_px / self.px_per_um)
+def _poke_height(bench: Bench) -> float:
+    """Return the height of a poke, normalised volts: less where electrodes are large."""
+    nominal = InfluenceModel(bench.mirror, bench.mirror_pupil_mm).matrix(modes(Order.NOLL, 4, 15))
+    strongest_um = float(np.linalg.norm(nominal.um_per_unit, axis=0).max())
+    return min(HIGHEST_POKE, POKE_WAVES * WAVE_UM / strongest_um)

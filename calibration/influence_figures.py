@@ -10,7 +10,6 @@ import numpy as np
 
 from calibration.layout import Layout
 from calibration.loop import Loop
-from camera_rig.mirror.hysteresis import PlayOperators
 from camera_rig.mirror.influence import InfluenceMatrix
 from camera_rig.optics import zernike
 
@@ -80,9 +79,7 @@ def _gains(layout: Layout, figure: Any) -> None:
 
 def _loop(loop: Loop, figure: Any) -> None:
     axes = figure.add_subplot()
-    play = PlayOperators(loop.model)
-    modelled = [float(play.advance(np.array([v]))[0]) for v in loop.levels]
-    axes.plot(loop.levels, loop.response, "o", label="measured")
-    axes.plot(loop.levels, modelled, "-", label="play model")
-    axes.set(xlabel="voltage, normalised", ylabel="response, normalised")
+    axes.plot(loop.levels, loop.response, "o", label="measured, creep taken off")
+    axes.plot(loop.levels, loop.modelled, "-", label="play model")
+    axes.set(xlabel="height of the pattern, normalised volts", ylabel="response, normalised")
     axes.legend()

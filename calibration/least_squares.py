@@ -20,6 +20,8 @@ Vector = npt.NDArray[np.float64]
 
 KEPT_PROMISE = 0.7
 """Share of the promised fall of chi-squared for which old derivatives are good enough."""
+FREE = 1e-9
+"""Damping of a step that is as good as free."""
 
 
 @dataclass(frozen=True)
@@ -311,10 +313,14 @@ def fit_stage(
             continue
         fallen, promised = cost - new_cost, float(2.0 * step @ right - step @ normal @ step)
         theta, states, cost, data_cost = trial, trial_states, new_cost, new_data
-        damping = max(damping / 6.0, 1e-9)
+        damping = max(damping / 6.0, FREE)
         kept = fallen > KEPT_PROMISE * promised
         if fallen < enough and (fresh or kept):
-            break
+            # Damping holds back what only a prior knows: is there more without it?
+            right = problem.right_side(linear, theta, states, weights, size)
+            if damping <= FREE or float(right @ _solve(normal, right, FREE)) < enough:
+                break
+            damping = FREE
         fresh = False
         if not kept:
             linear = None

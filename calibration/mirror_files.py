@@ -12,6 +12,7 @@ from pathlib import Path
 from calibration.artifact import Artifact, CalibrationStore
 from camera_rig.errors import ConfigError
 from camera_rig.mirror import MirrorFolder
+from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.hysteresis import PlayModel
 from camera_rig.mirror.influence import InfluenceMatrix
 
@@ -38,7 +39,9 @@ def keep_for_mirror(store: CalibrationStore, artifact: Artifact, storage_root: P
     matrix = InfluenceMatrix.load(source / "influence.json")
     folder = MirrorFolder(storage_root, artifact.serials["mirror"])
     folder.keep_influence(matrix)
-    loop = source / "hysteresis.json"
+    loop, creep = source / "hysteresis.json", source / "creep.json"
     if loop.exists():
         folder.keep_hysteresis(PlayModel.from_dict(json.loads(loop.read_text(encoding="utf-8"))))
+    if creep.exists():
+        folder.keep_creep(CreepModel(**json.loads(creep.read_text(encoding="utf-8"))))
     return folder.path

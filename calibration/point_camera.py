@@ -160,8 +160,10 @@ class PointCamera:
         return counts, noise
 
     def _settable(self, exposure_s: float) -> float:
+        # Ten values a decade: near enough, and the dark pictures of one serve again.
+        rounded = 10.0 ** (round(10.0 * float(np.log10(exposure_s))) / 10.0)
         able = self.camera.capabilities.exposure_s
-        return exposure_s if able is None else float(np.clip(exposure_s, *able))
+        return rounded if able is None else float(np.clip(rounded, *able))
 
     def _mean(self, exposure_s: float, count: int) -> Floats:
         """Return counts above dark, averaged, flat-fielded."""

@@ -21,6 +21,7 @@ from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.psf import (
+    LOW_ORDERS,
     bench_options,
     fit_error,
     honest,
@@ -30,6 +31,7 @@ from calibration.psf import (
 )
 from calibration.psf_figures import mode_bars
 from calibration.retrieval import Retrieval, Verdict, retrieve
+from calibration.stack import PsfStack
 from camera_rig.errors import StateError
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 from camera_rig.mirror.influence import InfluenceMatrix
@@ -46,9 +48,18 @@ SETTLE_S = 120.0
 """Wait after the first move, s."""
 PAUSE_S = 3.0
 """Wait after each move, s: creep is quickest just after it."""
+UP = 1
+"""Which plane carries the defocus up."""
 LANDINGS = 4
 """Rounds to allow for the moves of a measurement before they are made."""
-GAIN_SIGMA = 0.15
+SEARCHES: tuple[tuple[tuple[int, ...], float], ...] = (
+    ((4, 2, 1), 0.1),
+    ((8, 4, 2, 1), 0.3),
+    ((16, 8, 4, 2, 1), 0.3),
+)
+"""Bins, and how far the shape may be from the expected (waves RMS a mode), try by try."""
+LARGEST_FIT_ERROR = 0.3
+OFFSET_SIGMA_WAVES = 0.05
 """Doubt about the defocus of a plane: small moves do not all follow one slope."""
 
 
@@ -255,27 +266,40 @@ class _Run:
         ones = np.ones(self.mirror.actuators)
         offsets = [self._change_um(self.small_gain * move * ones) for move in moves]
         stack = stacks.unpack(taken, offsets, self.pupil)
-        # The model is a tenth of a wave from the truth: begin there, not in the dark.
-        options = bench_options(
-            self.fitted,
-            reference=2,
-            source=self.source,
-            gain_sigma=GAIN_SIGMA,
-            start=self._expected(responses[-1]),
-            shape_sigma_waves=0.1,
-            bins=(2, 1),
-        )
-        found = retrieve(stack, options)
-        if found.verdict is Verdict.FAILED and fit_error(found, stack) > 0.3:
-            raise StateError(
-                f"the pictures do not fit any shape (chi-squared {found.chi2:.0f})",
-                hint="check the point source and run `rig calibrate run psf`",
-            )
+        found = self._retrieved(stack, self._expected(responses[-1]))
         self.now = responses[-1]
         self.last = self.now, found.shape
         self.taken = stack
         self.measured_ns = int(taken["at_ns"][-1])
         return found
+
+    def _retrieved(self, stack: PsfStack, expected: Coefficients) -> Retrieval:
+        """Retrieve from where the model says the shape is, and wider where that fails."""
+        best: Retrieval | None = None
+        for bins, sigma_waves in SEARCHES:
+            options = bench_options(
+                self.fitted,
+                reference=2,
+                source=self.source,
+                fit_gain=False,
+                offset_sigma_waves=OFFSET_SIGMA_WAVES,
+                start=expected,
+                shape_sigma_waves=sigma_waves,
+                bins=bins,
+                starts=1,
+            )
+            found = retrieve(stack, options)
+            if best is None or found.chi2 < best.chi2:
+                best = found
+            if best.verdict is not Verdict.FAILED:
+                return best
+        assert best is not None  # noqa: S101 - there is always one search
+        if fit_error(best, stack) > LARGEST_FIT_ERROR:
+            raise StateError(
+                f"the pictures do not fit any shape (chi-squared {best.chi2:.0f})",
+                hint="check the point source and run `rig calibrate run influence` again",
+            )
+        return best
 
     def response(self) -> Vector:
         return self.now.copy()
@@ -302,21 +326,33 @@ class _Run:
 
     def held_out(self, found: Retrieval, command: Vector) -> tuple[float, float]:
         """Return how badly a new plane is predicted by the wanted flat, and by the shape."""
-        size, ones = self.size, np.ones(self.mirror.actuators)
         _, up, _ = self._moves(command)
         shown = command + 0.5 * up
         taken = stacks.measure(
-            self.camera, [stacks.to_volts(self.mirror, shown)], size, "realise: held out"
+            self.camera,
+            [stacks.to_volts(self.mirror, shown)],
+            self.size,
+            "realise: held out",
+            PAUSE_S,
         )
-        offset = self._change_um(0.5 * up * self.small_gain * found.gain * ones)
+        # Half of what the plane with the whole move was found to show.
+        offset = {m: 0.5 * v * self.wave_um for m, v in self._shown(found, UP).items()}
         plane = stacks.unpack(taken, [offset], self.pupil)
         source = self.source
         nothing = Coefficients({}, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
         self.mirror.apply(stacks.to_volts(self.mirror, command), reason="realise: the shape")
         self.mirror.set_safe_command(stacks.to_volts(self.mirror, command))
+        self.context.rig.clock.sleep(PAUSE_S)
         return prediction_error(plane, nothing, source), prediction_error(
             plane, found.shape, source
         )
+
+    def _shown(self, found: Retrieval, plane: int) -> dict[Mode, float]:
+        """Return what a plane differed by from the shape itself, waves RMS."""
+        stated = dict(self.taken.diversity[plane].values)
+        for mode, error in zip(LOW_ORDERS, found.offsets[plane].tolist(), strict=True):
+            stated[mode] = stated.get(mode, 0.0) + error
+        return stated
 
     def _moves(self, command: Vector) -> list[float]:
         """Return what the planes add to all electrodes, normalised, within the range."""

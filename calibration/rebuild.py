@@ -207,6 +207,11 @@ def _influence(
         rest_um -= matrix.um_per_unit @ _resting_response(PlayModel.from_dict(data))
     else:
         draft.notes.append("no hysteresis was measured: the twin has its default loop")
+    if (folder / "creep.json").exists():
+        data = json.loads((folder / "creep.json").read_text(encoding="utf-8"))
+        mirror["creep_per_decade"] = data["per_decade"]
+    else:
+        draft.notes.append("no creep was measured: the twin has its default")
     if artifact.mirror_c is not None:
         mirror["temperature_c"] = artifact.mirror_c
     mirror["warm_up_c"] = 0.0
@@ -293,6 +298,6 @@ def _header(
     lines += [f"  {name}: {artifact.id} of {artifact.made_at}" for name, artifact in used.items()]
     if missing:
         lines.append(f"Not measured, so as the simulator has it: {', '.join(missing)}.")
-    lines.append("Nor were measured: creep, warming, wander of focus (the last two are off).")
+    lines.append("Nor were measured: warming and wander of focus (both are off).")
     lines += [f"Note: {note}." for note in notes]
     return "".join(f"# {line}\n" for line in lines)

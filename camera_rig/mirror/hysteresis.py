@@ -120,7 +120,8 @@ class PlayModel:
     def opening(self) -> Array:
         """Return the loop's height at mid-range over the full swing's span (dimensionless)."""
         height = self.weights @ (2.0 * np.minimum(self.radii, np.maximum(0.0, 1.0 - self.radii)))
-        span = self.slopes @ np.diff(self.knots)
+        low, high = _pieces(np.array([-1.0, 1.0]), self.knots)
+        span = self.slopes @ (high - low)
         span = span + self.weights @ (2.0 * np.maximum(0.0, 1.0 - self.radii))
         result: Array = height / span
         return result
@@ -283,39 +284,86 @@ def fit_play(
     Raises:
         ConfigError: Too little data, shapes that differ, or a response that falls.
     """
-    from scipy.optimize import lsq_linear
-
     options = options or FitOptions()
     measured = np.atleast_2d(np.asarray(response, dtype=float).T).T
     drive = np.asarray(voltage, dtype=float)
     drive = np.broadcast_to(drive[:, None] if drive.ndim == 1 else drive, measured.shape)
-    unknowns = options.operators + options.pieces + 1
-    if len(drive) < unknowns or not (np.isfinite(drive).all() and np.isfinite(measured).all()):
-        raise ConfigError(
-            f"a record of {len(drive)} steps cannot fit {unknowns} unknowns, or holds gaps",
-            hint="record a sweep with reversals at several heights",
-        )
-    radii = (np.arange(options.operators) + 0.5) / options.operators
-    knots = np.linspace(drive.min(), drive.max(), options.pieces + 1)
-    pins = _pin_history(drive, radii)
+    shape = _Columns(drive, options)
     rows, residual = [], []
     for actuator in range(measured.shape[1]):
-        columns = np.hstack(
-            [pins[:, actuator], _pieces(drive[:, actuator], knots), np.ones((len(drive), 1))]
-        )
+        found, left = shape.fit(shape.of(actuator), measured[:, actuator])
+        rows.append(found)
+        residual.append(left)
+    return shape.model(np.array(rows)), np.array(residual)
+
+
+def fit_common_play(
+    voltage: Array, share: Array, response: Array, options: FitOptions | None = None
+) -> tuple[PlayModel, float]:
+    """Fit one model to a record in which several like actuators moved at once.
+
+    Args:
+        voltage: Normalised voltages in time order, shape (steps, groups), beginning on a
+            relaxed mirror.
+        share: How much of a group's response is in the record, shape (groups,); negative
+            where it counts the other way.
+        response: What was measured, shape (steps,), normalised.
+        options: Size of the model.
+
+    Returns:
+        The model of one actuator, and the residual, RMS in units of ``response``.
+
+    Raises:
+        ConfigError: Too little data.
+    """
+    drive = np.asarray(voltage, dtype=float)
+    shape = _Columns(drive, options or FitOptions())
+    columns = sum(part * shape.of(group) for group, part in enumerate(np.asarray(share)))
+    found, left = shape.fit(np.asarray(columns), np.asarray(response, dtype=float))
+    return shape.model(found[None]), left
+
+
+class _Columns:
+    """What a record is made of: pins, pieces of the memoryless curve, a constant."""
+
+    def __init__(self, drive: Array, options: FitOptions) -> None:
+        self.drive, self.options = drive, options
+        self.radii = (np.arange(options.operators) + 0.5) / options.operators
+        self.knots = np.linspace(drive.min(), drive.max(), options.pieces + 1)
+        self.pins = _pin_history(drive, self.radii)
+        self.unknowns = options.operators + options.pieces + 1
+
+    def of(self, actuator: int) -> Array:
+        """Return the columns of one actuator, shape (steps, unknowns)."""
+        pieces = _pieces(self.drive[:, actuator], self.knots)
+        return np.hstack([self.pins[:, actuator], pieces, np.ones((len(self.drive), 1))])
+
+    def fit(self, columns: Array, measured: Array) -> tuple[Array, float]:
+        """Return (parameters, residual RMS) by least squares with weights and slopes >= 0."""
+        from scipy.optimize import lsq_linear
+
+        if len(columns) < self.unknowns or not (
+            np.isfinite(columns).all() and np.isfinite(measured).all()
+        ):
+            raise ConfigError(
+                f"a record of {len(columns)} steps cannot fit {self.unknowns} unknowns, or "
+                "holds gaps",
+                hint="record a sweep with reversals at several heights",
+            )
+        options = self.options
         low = np.r_[np.zeros(options.operators), np.full(options.pieces, 1e-6), -np.inf]
-        damp = options.ridge * np.linalg.norm(columns, axis=0).max() * np.eye(unknowns)[:-1]
+        damp = options.ridge * np.linalg.norm(columns, axis=0).max() * np.eye(self.unknowns)[:-1]
         found = lsq_linear(
             np.vstack([columns, damp]),
-            np.r_[measured[:, actuator], np.zeros(unknowns - 1)],
-            bounds=(low, np.full(unknowns, np.inf)),
-        )
-        rows.append(found.x)
-        residual.append(np.sqrt(np.mean((columns @ found.x - measured[:, actuator]) ** 2)))
-    table = np.array(rows)
-    cut = options.operators
-    model = PlayModel(radii, table[:, :cut], knots, table[:, cut:-1], table[:, -1])
-    return model, np.array(residual)
+            np.r_[measured, np.zeros(self.unknowns - 1)],
+            bounds=(low, np.full(self.unknowns, np.inf)),
+        ).x
+        return found, float(np.sqrt(np.mean((columns @ found - measured) ** 2)))
+
+    def model(self, table: Array) -> PlayModel:
+        """Return the model of a table of parameters, one row an actuator."""
+        cut = self.options.operators
+        return PlayModel(self.radii, table[:, :cut], self.knots, table[:, cut:-1], table[:, -1])
 
 
 def _pin_history(drive: Array, radii: Array) -> Array:

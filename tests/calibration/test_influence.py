@@ -10,9 +10,10 @@ import pytest
 
 from calibration import stacks
 from calibration.artifact import Artifact, CalibrationStore, HeldOut
-from calibration.influence import DEAD_SHARE, WAVE_UM
+from calibration.influence import DEAD_SHARE
 from calibration.layout import _residual, _Seen, find_layout
 from calibration.mirror_files import keep_for_mirror
+from calibration.poke_fits import WAVE_UM
 from calibration.psf import bench_options
 from calibration.retrieval import retrieve
 from calibration.simulate import simulate_stack

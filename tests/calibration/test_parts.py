@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from calibration.layout import _Seen, find_layout, harmonic_signs
-from calibration.loop import fit_loop, sweep_levels
+from calibration.loop import Sweep, fit_loop, sweep_levels
 from calibration.registration import PlaneMap, centroid_shift_px, fit_plane_map
 from calibration.switches import edge_times_ns
 from calibration.sync import fit_clock
 from camera_rig.bench import Bench
+from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 from camera_rig.optics import Coefficients, Order, Pupil, compute_psf, modes
 
@@ -55,17 +56,38 @@ def test_pattern_of_high_order_moves_every_electrode():
     assert signs.shape == (40,) and set(signs) == {-1.0, 1.0}
 
 
-def test_loop_is_recovered():
+def swept(bias: float, up: float, creep: float) -> tuple[PlayModel, Sweep]:
+    """A sweep of like electrodes in two groups, with creep straight over log time."""
     truth = PlayModel.nominal(1)
-    play = PlayOperators(truth)
     levels = sweep_levels()
-    response = np.array([float(play.advance(np.array([v]))[0]) for v in levels])
+    at_s = 0.5 * np.arange(len(levels))
     small = float(truth.slopes[0, 0])
-    loop = fit_loop((levels, (response - response[0]) / small))
-    assert loop.scale == pytest.approx(small, rel=0.02)
+    record = np.zeros(len(levels))
+    for sign, share in ((1.0, up), (-1.0, up - 1.0)):
+        play = PlayOperators(truth)
+        plain = np.array([float(play.advance(np.array([sign * v + bias]))[0]) for v in levels])
+        steps = np.diff(plain, prepend=plain[0])
+        age_s = np.maximum(at_s[:, None] - at_s[None, :], 0.0)
+        record += share * (plain + creep * (np.log10(1.0 + age_s / 0.1) @ steps))
+    return truth, Sweep(levels, bias, up, (record - record[0]) / small, at_s)
+
+
+@pytest.mark.parametrize(("bias", "up", "creep"), [(0.0, 1.0, 0.0), (0.08, 0.65, 0.015)])
+def test_loop_is_recovered(bias, up, creep):
+    truth, sweep = swept(bias, up, creep)
+    loop = fit_loop(sweep, CreepModel(creep) if creep else None)
+    assert loop.scale == pytest.approx(float(truth.slopes[0, 0]), rel=0.01)
     assert loop.residual < 0.01
-    assert loop.model.opening()[0] == pytest.approx(truth.opening()[0], abs=0.02)
+    assert loop.model.opening()[0] == pytest.approx(truth.opening()[0], abs=0.01)
     assert loop.tiled(40).actuators == 40
+
+
+def test_creep_left_in_a_sweep_makes_the_loop_too_high():
+    truth, sweep = swept(0.08, 0.65, 0.03)
+    without = fit_loop(sweep, CreepModel(0.03)).model.opening()[0]
+    with_it = fit_loop(sweep, None).model.opening()[0]
+    assert with_it > without + 0.01
+    assert abs(without - truth.opening()[0]) < abs(with_it - truth.opening()[0])
 
 
 def test_switch_is_found_within_a_frame():

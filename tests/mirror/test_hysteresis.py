@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,19 @@ def uneven(actuators: int, seed: int = 3) -> PlayModel:
         knots=np.array([-1.0, -0.3, 0.2, 1.0]),
         slopes=rng.uniform(0.3, 0.9, (actuators, 3)),
         offset=rng.uniform(-1, 0, actuators),
+    )
+
+
+def test_opening_is_of_the_full_swing_wherever_the_knots_are():
+    nominal = PlayModel.nominal(1)
+    narrow = replace(
+        nominal, knots=np.array([-0.7, 0.6]), offset=nominal.offset + 0.3 * nominal.slopes[:, 0]
+    )
+    assert narrow.opening() == pytest.approx(nominal.opening())
+    ends = np.array([-1.0]), np.array([1.0])
+    one, other = PlayOperators(nominal), PlayOperators(narrow)
+    assert [one.advance(end)[0] for end in ends] == pytest.approx(
+        [other.advance(end)[0] for end in ends]
     )
 
 
