@@ -210,11 +210,14 @@ def _judge(
         attacked, attack_db = _attack(camera, scenes, frames, OPTICS["noise"])
         _, averaged_db = _attack(camera, scenes, few, OPTICS["noise"] / AVERAGED**0.5)
     restored = judged.vectors(bytes_of(attacked))
+    seen = judged.vectors(bytes_of(frames))
     figures = {
         "landmarks_px_at_256": _reading(trained, camera, judged),
         "frame_db": _mean(psnr_db((frames - scenes).square().mean((1, 2, 3)))),
         "attack_db": attack_db,
         "attack_db_of_ten_averaged": averaged_db,
+        "rank1_frame": judged.rank1(clean, seen),
+        "rank1_frame_gallery_too": judged.rank1(seen, seen),
         "rank1_attacked": judged.rank1(clean, restored),
         "rank1_attacked_gallery_too": judged.rank1(restored, restored),
     }
