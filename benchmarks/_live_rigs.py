@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,41 @@ def workplace() -> Path:
 def temporary() -> tempfile.TemporaryDirectory[str]:
     """A folder for one run."""
     return tempfile.TemporaryDirectory(prefix="live-")
+
+
+def permit_of_nobody(store: Any) -> Any:
+    """Leave to record: replays count as real cameras, so a throwaway store gets a consent.
+
+    What they replay are synthetic heads.
+    """
+    import datetime as dt
+
+    from camera_rig.recording.consent import ConsentRecord, permit_recording
+
+    store.keys.init(None)
+    store.consents.add(
+        ConsentRecord(
+            id=store.consents.new_id(), pseudonym="T01", form_id="none", form_version="1",
+            form_sha256="0" * 64, scopes=("train",), operator="benchmark",
+            retention_until=store.consents.today() + dt.timedelta(days=1),
+            given_wall_ns=time.time_ns(),
+        )
+    )  # fmt: skip
+    return permit_recording("T01", store.keys, store.consents, simulated=False)
+
+
+class OtherWork:
+    """How much of the machine others use meanwhile: a figure beside theirs is no quiet one."""
+
+    def __init__(self) -> None:
+        self._begin = self._read()
+
+    def share(self) -> float:
+        """Return what others used since the beginning, share of all cores."""
+        used_s, own_s, wall_s = (b - a for a, b in zip(self._begin, self._read(), strict=True))
+        return round(max(0.0, used_s - own_s) / wall_s / (os.cpu_count() or 1), 3)
+
+    def _read(self) -> tuple[float, float, float]:
+        ticks = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        busy_s = (sum(ticks[:3]) + sum(ticks[5:8])) / os.sysconf("SC_CLK_TCK")
+        return busy_s, time.process_time(), time.perf_counter()

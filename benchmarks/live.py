@@ -195,6 +195,7 @@ def _run_live(
             recorder.start()
         _first_face(live)
         begin = live.status()
+        others = rigs.OtherWork()
         wall_s, core_s = time.perf_counter(), time.process_time()
         frames = faces = number = 0
         while time.perf_counter() - wall_s < args.seconds:
@@ -204,11 +205,12 @@ def _run_live(
                 _ = frame.jpeg
                 live.note_sent(frame)
         wall_s, core_s = time.perf_counter() - wall_s, time.process_time() - core_s
-        status = live.status()
+        status, others_share = live.status(), others.share()
         if record:
             recorder.join()
     return {
         "engine": status.engine,
+        "share_of_two_cores_by_others": others_share,
         "fps": round(frames / wall_s, 2),
         "faces": faces,
         "skipped": status.camera.skipped - begin.camera.skipped,
@@ -238,13 +240,12 @@ def _first_face(live: Any) -> None:
 def _record(
     live: Any, rig: Any, folder: Path, args: argparse.Namespace, out: dict[str, Any]
 ) -> None:
-    from camera_rig.recording.consent import permit_recording
     from camera_rig.recording.plan import TakePlan
     from camera_rig.recording.recorder import Recorder
     from camera_rig.recording.store import DataStore
 
     store = DataStore(folder / "data", folder / "keys")
-    permit = permit_recording("T01", store.keys, store.consents, simulated=True)
+    permit = rigs.permit_of_nobody(store)
     plan = TakePlan(duration_s=args.seconds + 5.0, warm_up_s=1.0, min_free_gb=0)
     cameras = {"privacy": rig.privacy, "side": rig.side}
     with live.shared_camera():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,7 @@ class ReplayCamera(Camera):
         self._snap_pictures: Iterator[tuple[npt.NDArray[Any], bytes | None]] = iter(())
         self._pass: Iterator[tuple[npt.NDArray[Any], bytes | None]] = iter(())
         self._waiting: deque[Frame] = deque()
+        self._taking = threading.Lock()
         self._newest: Frame | None = None
         self._start_ns = self._pass_start_ns = 0
         self._count = self._index = 0
@@ -270,9 +272,10 @@ class ReplayCamera(Camera):
 
     def _take_due(self) -> None:
         """Read every picture that is due by now; the oldest fall out of a full queue."""
-        now_ns = self.clock.now_ns()
-        while not self._ended and (due_ns := self._next_due_ns()) <= now_ns:
-            self._take_one(due_ns)
+        with self._taking:  # one may wait for the next frame while another looks at the newest
+            now_ns = self.clock.now_ns()
+            while not self._ended and (due_ns := self._next_due_ns()) <= now_ns:
+                self._take_one(due_ns)
 
     def _take_one(self, at_ns: int) -> None:
         found = next(self._pass, None)

@@ -260,23 +260,9 @@ class LiveCore:
             picture = self._stage.face(smooth, box, (frame.pixels.shape[1], frame.pixels.shape[0]))
         shown = self._frame(picture, painting)
         self.meter.count("faces")
-        return shown, self._view(frame.pixels, shown.number, box, places)
-
-    def _view(
-        self, pixels: Picture, number: int, box: FaceBox, places: npt.NDArray[np.float32]
-    ) -> PrivacyView:
-        import cv2
-
-        height, width = pixels.shape[:2]
-        scale = min(1.0, _VIEW_WIDTH_PX / width)
-        small = pixels
-        if scale < 1.0:
-            size = (round(width * scale), round(height * scale))
-            small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-        at = FaceBox(box.x_px * scale, box.y_px * scale, box.size_px * scale)
-        return PrivacyView(
-            small, number, at, places * np.float32(scale), Coded(small, self.settings.jpeg_quality)
-        )
+        shrink = min(1.0, _VIEW_WIDTH_PX / frame.pixels.shape[1])
+        quality = self.settings.jpeg_quality
+        return shown, PrivacyView(frame.pixels, shrink, shown.number, box, places, quality)
 
     def _frame(
         self,

@@ -24,6 +24,8 @@ RULES = "live.json"
 """File of a bundle with rules of its own."""
 
 Points = npt.NDArray[np.float32]
+_REACH = 3
+"""Neighbours of a peak that are averaged, each way, px of the maps."""
 
 
 class FaceRules(BaseModel):
@@ -119,15 +121,12 @@ class Refused:
 
 def measure(maps: npt.NDArray[np.float32], layout: LandmarkLayout) -> Finding:
     """Return what one window's heatmaps ``(points + 1, h, w)`` tell."""
-    import torch
-
-    from models.heatmaps import STRIDE, read_landmarks
+    from models.heatmaps import STRIDE
 
     spots = maps[: layout.points]
-    peaks = spots.reshape(len(spots), -1).max(axis=1)
     size_px = maps.shape[-1] * STRIDE
-    places = read_landmarks(torch.from_numpy(np.ascontiguousarray(maps))[None], layout)[0].numpy()
-    landmarks = ((places + 0.5) / size_px).astype(np.float32)
+    places, peaks = _read(spots)
+    landmarks = ((places + 0.5) * STRIDE / size_px).astype(np.float32)
     middle = landmarks.mean(axis=0)
     eyes, inner = landmarks[list(layout.eyes)], landmarks[list(layout.inner)]
     return Finding(
@@ -138,6 +137,30 @@ def measure(maps: npt.NDArray[np.float32], layout: LandmarkLayout) -> Finding:
         spread=float(np.sqrt(((landmarks - middle) ** 2).sum(axis=1).mean())),
         upright=bool(eyes[:, 1].mean() < inner[:, 1].mean()),
     )
+
+
+def _read(spots: npt.NDArray[np.float32]) -> tuple[Points, npt.NDArray[np.float32]]:
+    """Return peaks (x, y), px of the maps, and their heights.
+
+    What :func:`models.heatmaps.read_landmarks` gives, from the few pixels that count.
+    """
+    count, height, width = spots.shape
+    at = spots.reshape(count, -1).argmax(axis=1)
+    rows, columns = at // width, at % width
+    peaks = spots[np.arange(count), rows, columns]
+    reach = np.arange(-_REACH, _REACH + 1)
+    y, x = rows[:, None] + reach, columns[:, None] + reach
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+    near = spots[
+        np.arange(count)[:, None, None],
+        np.clip(y, 0, height - 1)[:, :, None],
+        np.clip(x, 0, width - 1)[:, None, :],
+    ]
+    weight = np.where(inside, np.maximum(near, 0.0), 0.0)
+    total = np.maximum(weight.sum(axis=(1, 2)), 1e-12)
+    found_x = (weight.sum(axis=1) * x).sum(axis=1) / total
+    found_y = (weight.sum(axis=2) * y).sum(axis=1) / total
+    return np.stack([found_x, found_y], axis=1).astype(np.float32), peaks
 
 
 def why_no_face(found: Finding, rules: FaceRules) -> str:

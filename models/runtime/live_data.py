@@ -149,10 +149,10 @@ class PrivacyFrame:
 class Coded:
     """A picture that is coded as JPEG at most once, whoever asks first."""
 
-    __slots__ = ("_jpeg", "_lock", "_picture", "_quality")
+    __slots__ = ("_jpeg", "_lock", "_quality", "picture")
 
     def __init__(self, picture: Picture, quality: int) -> None:
-        self._picture, self._quality = picture, quality
+        self.picture, self._quality = picture, quality
         self._jpeg: bytes | None = None
         self._lock = threading.Lock()
 
@@ -161,7 +161,7 @@ class Coded:
         """The JPEG, made now if it was not yet."""
         with self._lock:
             if self._jpeg is None:
-                self._jpeg = encode_jpeg(self._picture, self._quality)
+                self._jpeg = encode_jpeg(self.picture, self._quality)
             return self._jpeg
 
 
@@ -215,30 +215,63 @@ class LiveFrame:
         return self.coded.jpeg
 
 
-@dataclass(frozen=True, eq=False)
 class PrivacyView:
     """What the privacy camera saw: the distorted frame of the last face shown.
 
-    Only of a moment at which the mirror was confirmed in its private shape.
+    Only of a moment at which the mirror was confirmed in its private shape. Made small and
+    coded when first asked for: mostly nobody looks.
 
     Args:
-        picture: RGB, read-only.
+        pixels: The privacy frame, RGB.
+        shrink: Size of the view over that of the frame, at most 1.
         number: Number of the :class:`LiveFrame` it belongs to.
-        box: Where the face was found, px of this picture.
-        landmarks_px: ``(points, 2)`` as read off the heatmaps, px of this picture.
-        coded: Holds the JPEG, made when first asked for.
+        box: Where the face was found, px of the frame.
+        landmarks_px: ``(points, 2)`` as read off the heatmaps, px of the frame.
+        jpeg_quality: Of :attr:`jpeg`.
     """
 
-    picture: Picture
-    number: int
-    box: FaceBox
-    landmarks_px: npt.NDArray[np.float32]
-    coded: Coded = field(repr=False)
+    def __init__(
+        self,
+        pixels: Picture,
+        shrink: float,
+        number: int,
+        box: FaceBox,
+        landmarks_px: npt.NDArray[np.float32],
+        jpeg_quality: int,
+    ) -> None:
+        self._pixels, self._shrink, self._quality = pixels, shrink, jpeg_quality
+        self._lock = threading.Lock()
+        self._coded: Coded | None = None
+        self.number = number
+        self.box = FaceBox(box.x_px * shrink, box.y_px * shrink, box.size_px * shrink)
+        """Where the face was found, px of the picture."""
+        self.landmarks_px = landmarks_px * np.float32(shrink)
+        """``(points, 2)``, px of the picture."""
+
+    @property
+    def picture(self) -> Picture:
+        """The view, RGB, read-only. Safe from any thread."""
+        return self._made().picture
 
     @property
     def jpeg(self) -> bytes:
         """The picture as JPEG, made once for all viewers. Safe from any thread."""
-        return self.coded.jpeg
+        return self._made().jpeg
+
+    def _made(self) -> Coded:
+        import cv2
+
+        with self._lock:
+            if self._coded is None:
+                small = self._pixels
+                if self._shrink < 1.0:
+                    size = tuple(round(n * self._shrink) for n in small.shape[1::-1])
+                    small = np.asarray(
+                        cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8
+                    )
+                small.setflags(write=False)
+                self._coded = Coded(small, self._quality)
+            return self._coded
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ __all__ = ["Smoother"]
 
 _NOISE = 6.0
 _MOTION = 18.0
+_NEAR = np.ones((7, 7), np.uint8)
+_WEIGHTS = np.clip((_MOTION - np.arange(256)) / (_MOTION - _NOISE), 0.0, 1.0).astype(np.float32)
+"""Share of the past for every difference, 0 to 255."""
 
 
 class Smoother:
@@ -44,10 +47,11 @@ class Smoother:
         if self._strength <= 0.0 or past is None or not same or past.shape != face.shape:
             self._past = face
             return face
-        away = cv2.blur(np.abs(face - past).max(axis=2), (7, 7))
+        # In eight bits, channel by channel: a fifth of the time of the same in float.
+        apart = cv2.split(cv2.convertScaleAbs(face - past))
+        away = cv2.blur(cv2.max(cv2.max(apart[0], apart[1]), apart[2]), (7, 7))
         # A moving edge changes what is around it a moment later: look a little farther.
-        away = cv2.dilate(away, np.ones((7, 7), np.uint8))
-        still = np.clip((_MOTION - away) / (_MOTION - _NOISE), 0.0, 1.0)
-        weight = (self._strength * still)[..., None]
-        self._past = np.asarray(face + weight * (past - face), dtype=np.float32)
+        away = cv2.dilate(away, _NEAR)
+        weight = _WEIGHTS[away] * np.float32(self._strength)
+        self._past = np.asarray(face + cv2.merge([weight] * 3) * (past - face), dtype=np.float32)
         return self._past

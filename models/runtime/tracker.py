@@ -48,7 +48,7 @@ def cut(pixels: Picture, box: FaceBox, size_px: int) -> Window:
     import cv2
 
     height, width = pixels.shape[:2]
-    side = max(8, round(box.size_px))
+    side = max(8, 2 * round(box.size_px / 2))
     left, top = round(box.x_px + 0.5 - side / 2), round(box.y_px + 0.5 - side / 2)
     inner = pixels[
         min(max(top, 0), height - 1) : min(max(top + side, 1), height),
@@ -65,6 +65,9 @@ def cut(pixels: Picture, box: FaceBox, size_px: int) -> Window:
         inner = cv2.copyMakeBorder(
             inner, beyond[0], below, beyond[2], right, borderType=cv2.BORDER_REPLICATE
         )
+    if side >= 2 * size_px and side % 2 == 0:
+        # Halving has a fast way of its own, and leaves a quarter of the pixels to the rest.
+        inner = cv2.resize(inner, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
     how = cv2.INTER_AREA if side > size_px else cv2.INTER_LINEAR
     picture = cv2.resize(inner, (size_px, size_px), interpolation=how)
     return Window(np.asarray(picture, dtype=np.uint8), left, top, side)
