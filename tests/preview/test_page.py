@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+
+import httpx
 import pytest
 
 from camera_rig.clock import SystemClock
 from cli.preview.app import Desks
 from tests.preview.served import TOKEN, DrawnSource, serving
+from tests.server.test_serve import certificate
 
 PATIENCE_MS = 60_000
 PAINTED = "Number(document.getElementById('canvas-large').dataset.painted || 0)"
@@ -157,3 +161,62 @@ def test_mjpeg_where_no_websocket_passes(drawn, open_page):
     until(page, "document.getElementById('mjpeg').naturalWidth === 64")
     page.locator("#verdict", has_text="De-identified").wait_for()
     assert "MJPEG" in page.locator("#transport").text_content()
+
+
+def test_screen_readers_find_a_name_for_everything_and_peace(live, open_page):
+    """Figures change twice a second: they have names, and are read only when asked for."""
+    _, served = live
+    page = open_page(served.link)
+    until(page, "document.querySelectorAll('.slider').length === 12")
+    wait_painted(page)
+    tree = page.locator("body").aria_snapshot()
+    for line in (
+        'navigation "View"', 'button "Privacy view"', 'button "Keys"', 'img "De-identified view"',
+        'tab "Mirror"', 'status "Latency, ms"', 'status "Rate, frames per second"',
+        'status "Mirror, degrees Celsius"', 'radiogroup "Reference face"', 'radio "Ada"',
+        'tabpanel "Figures"',
+    ):  # fmt: skip
+        assert line in tree, f"{line} is missing from\n{tree}"
+    said = "[...document.querySelectorAll('output')].map((box) => box.ariaLive)"
+    assert set(page.evaluate(said)) == {"off"}
+    session = page.context.new_cdp_session(page)
+    nameless = []
+    for tab in ("Figures", "Mirror", "Take"):
+        page.get_by_role("tab", name=tab).click()
+        nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+        kinds = {"button", "slider", "textbox", "checkbox", "tab", "radio", "image", "progressbar",
+                 "tabpanel", "radiogroup"}  # fmt: skip
+        nameless += [
+            (tab, node["role"]["value"])
+            for node in nodes
+            if not node.get("ignored")
+            and node["role"]["value"] in kinds
+            and not node.get("name", {}).get("value")
+        ]
+    assert nameless == []
+    page.get_by_role("tab", name="Mirror").click()
+    slider = page.get_by_role("slider").first
+    assert slider.get_attribute("aria-valuetext") or slider.get_attribute("min") is not None
+
+
+def test_the_page_over_tls(chromium, open_page, tmp_path):
+    certificate(tmp_path)
+    clock = SystemClock()
+    source = DrawnSource(clock)
+    tls = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+    with serving(source, Desks(), clock, **tls) as served:
+        source.run()
+        assert served.link.startswith("https://127.0.0.1:")
+        page = open_page(served.link, ignore_https_errors=True)  # nobody vouches for it but we
+        wait_painted(page)
+        (cookie,) = page.context.cookies()
+        assert cookie["secure"] and cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+        trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(verify=trust, timeout=30) as client:
+            assert client.get(served.url + "/api/state", headers=bearer).status_code == 200
+            assert client.get(served.url + "/api/state").status_code == 401
+        with pytest.raises(httpx.HTTPError):  # nothing is said in the clear on this port
+            httpx.get(served.url.replace("https", "http") + "/", timeout=30)
+        with pytest.raises(httpx.ConnectError):  # a stranger's certificate is not taken
+            httpx.get(served.url + "/", timeout=30)

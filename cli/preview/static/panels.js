@@ -54,6 +54,8 @@ function slider(mode) {
   label.htmlFor = input.id;
   label.title = `${mode.name}: Noll ${mode.noll}, Thorlabs Z${mode.thorlabs}, ${digits(mode.low_um, 2)} to ${digits(mode.high_um, 2)} µm RMS`;
   value.htmlFor = input.id;
+  value.ariaLive = "off"; // the slider says it already
+  value.ariaLabel = `${mode.name}, µm`;
   // The thumb's middle runs from 9 px to 9 px before the end.
   const share = (mode.learned_um - mode.low_um) / (mode.high_um - mode.low_um);
   mark.style.left = `calc(9px + ${share} * (100% - 18px))`;
