@@ -65,7 +65,7 @@ def _cost_of(bundle: Any, engine: Any, places: dict[str, Path]) -> dict[str, flo
     from models.runtime.watch import Stated
 
     core, clock = _core(bundle)
-    engine = _Sure(engine, bundle.card.sizes.size_px)
+    engine = _sure(engine, bundle)
     times: dict[str, list[float]] = {}
     coded = rigs.jpegs(places["privacy"])
     for n in range(_ROUNDS):
@@ -87,6 +87,12 @@ def _cost_of(bundle: Any, engine: Any, places: dict[str, Path]) -> dict[str, flo
         for name, value_s in told.items():
             times.setdefault(name, []).append(1e3 * value_s)
     return {name: round(float(np.median(v[3:])), 2) for name, v in times.items()}
+
+
+def _sure(engine: Any, bundle: Any) -> Any:
+    """The engine of a trained bundle, or one that finds a face for an untrained one."""
+    untrained = bundle.card.name.startswith("speed-")
+    return _Sure(engine, bundle.card.sizes.size_px) if untrained else engine
 
 
 class _Sure:
@@ -181,8 +187,7 @@ def _run_live(
     from models.runtime.pick import EngineChoice, pick_engine
 
     choice = pick_engine(bundle, args.engine)
-    sure = _Sure(choice.engine, bundle.card.sizes.size_px)
-    fixed = EngineChoice(sure, choice.times_ms, choice.passed_over)
+    fixed = EngineChoice(_sure(choice.engine, bundle), choice.times_ms, choice.passed_over)
     pipelines.pick_engine = lambda *_, **__: fixed
     with rigs.temporary() as name, ExitStack() as stack:
         config = rigs.replay_config(Path(name), places)
