@@ -20,6 +20,8 @@ Vector = npt.NDArray[np.float64]
 
 KEPT_PROMISE = 0.7
 """Share of the promised fall of chi-squared for which old derivatives are good enough."""
+STALE = 100.0
+"""Fall of chi-squared since derivatives were made beyond which they end no fit."""
 FREE = 1e-9
 """Damping of a step that is as good as free."""
 
@@ -283,13 +285,14 @@ def fit_stage(
     cost, data_cost = problem.cost(theta, states, weights, size)
     freedom = max(problem.degrees_of_freedom(weights), 1)
     linear = problem.relinearised(weights, size) if kept_derivatives else None
-    fresh = False
+    fresh, made_at = False, np.inf
     normal = np.zeros((0, 0)) if linear is None else linear.matrix
     while True:
         if linear is None:
             if made == rounds:
                 break
             linear, fresh, made = problem.linearise(theta, states, weights, size), True, made + 1
+            made_at = cost
             normal = linear.matrix
         right = problem.right_side(linear, theta, states, weights, size)
         enough = 3.0 if size == 1 else max(0.01 * cost, 3.0)
@@ -315,7 +318,10 @@ def fit_stage(
         theta, states, cost, data_cost = trial, trial_states, new_cost, new_data
         damping = max(damping / 6.0, FREE)
         kept = fallen > KEPT_PROMISE * promised
-        if fallen < enough and (fresh or kept):
+        if size == 1 and fallen < enough and made_at - cost > STALE:
+            # Steps with derivatives of elsewhere end beside the minimum.
+            linear = None
+        elif fallen < enough and (fresh or kept):
             # Damping holds back what only a prior knows: is there more without it?
             right = problem.right_side(linear, theta, states, weights, size)
             if damping <= FREE or float(right @ _solve(normal, right, FREE)) < enough:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration import _kernels
 from calibration.least_squares import Problem
 from calibration.spot import clear_light
 from camera_rig.optics import chebyshev
@@ -45,13 +46,16 @@ class RayFit:
         degree = parts.shape[-1] - 1
         tx, ty = chebyshev.matrix(x, degree), chebyshev.matrix(y, degree)
         sx, sy = chebyshev.slope_matrix(x, degree), chebyshev.slope_matrix(y, degree)
-        # One wave of slope per radius moves a ray by half the tilt's two.
-        px = problem.model.tilt_px_per_wave / 2.0
-        self.to_x = px * np.einsum("pa,jab,pb->pj", ty, parts, sx, optimize=True)
-        self.to_y = px * np.einsum("pa,jab,pb->pj", sy, parts, tx, optimize=True)
+        # One wave of slope per radius moves a ray by half the tilt's two; in bins.
+        per_wave = problem.model.tilt_px_per_wave / 2.0 / self.width
+        self.to_x = per_wave * np.einsum("pa,jab,pb->pj", ty, parts, sx, optimize=True)
+        self.to_y = per_wave * np.einsum("pa,jab,pb->pj", sy, parts, tx, optimize=True)
         self.rays = len(x)
-        self.free = [0, 1, *range(u.shape_places.start, u.shape_places.stop)]
+        free = [0, 1, *range(u.shape_places.start, u.shape_places.stop)]
+        self.free_x = np.ascontiguousarray(self.to_x[:, free])
+        self.free_y = np.ascontiguousarray(self.to_y[:, free])
         self.data = [self._histogram(image) for image in problem.images]
+        self.weights = [1.0 / (data + 0.02 * data.max()) for data in self.data]
 
     def fit(self, shape: Vector) -> tuple[float, Vector]:
         """Return (misfit, shape in waves RMS) from a first guess of the shape."""
@@ -78,33 +82,37 @@ class RayFit:
                     break
         return cost, theta[u.shape].copy()
 
-    def _histogram(self, image: Floats) -> Floats:
-        axis = np.arange(self.problem.stack.size) - self.problem.stack.size // 2
-        kernel, _ = self._kernel(axis.astype(float))
-        soft = kernel.T @ clear_light(image) @ kernel
+    def _histogram(self, image: Floats) -> Vector:
+        """Return the light of a picture in soft bins, its sum 1."""
+        size = self.problem.stack.size
+        place = self._in_bins((np.arange(size) - size // 2) / self.width)
+        spread = np.zeros((size, self.bins))
+        for shift in (-1, 0, 1):
+            middle = np.floor(place + 0.5)
+            bin_, f = (middle + shift).astype(int), place - middle
+            share = 0.75 - f * f if shift == 0 else 0.5 * (0.5 + shift * f) ** 2
+            inside = (bin_ >= 0) & (bin_ < self.bins)
+            spread[np.flatnonzero(inside), bin_[inside]] += share[inside]
+        soft = spread.T @ clear_light(image) @ spread
         return np.asarray(np.maximum(soft, 0.0) / max(float(soft.sum()), 1e-12))
 
-    def _kernel(self, at_px: Floats) -> tuple[Floats, Floats]:
-        """Quadratic spline share of each point in each bin, and its slope per px."""
-        centres = (np.arange(self.bins) + 0.5 - self.bins / 2.0) * self.width - 0.5
-        t = (at_px[:, None] - centres[None, :]) / self.width
-        a = np.abs(t)
-        value = np.where(a < 0.5, 0.75 - t * t, np.where(a < 1.5, 0.5 * (1.5 - a) ** 2, 0.0))
-        slope = np.where(a < 0.5, -2.0 * t, np.where(a < 1.5, -(1.5 - a) * np.sign(t), 0.0))
-        return value.astype(np.float32), (slope / self.width).astype(np.float32)
+    def _in_bins(self, place: Vector) -> Vector:
+        """Return places (bins from the axis) as bins from the middle of the first."""
+        return np.asarray(place + 0.5 / self.width + self.bins / 2.0 - 0.5)
+
+    def _rays(self, waves: Vector) -> tuple[Vector, Vector]:
+        return self._in_bins(self.to_x @ waves), self._in_bins(self.to_y @ waves)
+
+    def _gap(self, p: int, x: Vector, y: Vector) -> Vector:
+        """Return what a plane has beyond the rays, over its noise."""
+        made = np.zeros((self.bins, self.bins))
+        _kernels.histogram(x, y, made)
+        return np.asarray((self.data[p] - made / self.rays) * np.sqrt(self.weights[p]))
 
     def _cost(self, theta: Vector) -> float:
-        u, total = self.problem.unknowns, 0.0
-        for p in range(u.planes):
-            waves = u.waves(theta, p)
-            kx, _ = self._kernel(self.to_x @ waves)
-            ky, _ = self._kernel(self.to_y @ waves)
-            gap = self.data[p] - ky.T @ kx / self.rays
-            total += float(np.sum(gap * gap * self._weight(p)))
-        return total
-
-    def _weight(self, p: int) -> Floats:
-        return np.asarray(1.0 / (self.data[p] + 0.02 * self.data[p].max()))
+        u = self.problem.unknowns
+        gaps = [self._gap(p, *self._rays(u.waves(theta, p))) for p in range(u.planes)]
+        return float(sum(np.vdot(gap, gap) for gap in gaps))
 
     def _normal(self, theta: Vector) -> tuple[Vector, Vector, list[int]]:
         u = self.problem.unknowns
@@ -113,19 +121,12 @@ class RayFit:
         places = [*shape, *tilts]
         matrix, right = np.zeros((len(places),) * 2), np.zeros(len(places))
         for p in range(u.planes):
-            waves = u.waves(theta, p)
-            kx, dx = self._kernel(self.to_x @ waves)
-            ky, dy = self._kernel(self.to_y @ waves)
-            root = np.sqrt(self._weight(p))
-            columns = []
-            for mode in self.free:
-                sx = self.to_x[:, mode, None].astype(np.float32)
-                sy = self.to_y[:, mode, None].astype(np.float32)
-                moved = ky.T @ (dx * sx) + (dy * sy).T @ kx
-                columns.append((moved / self.rays * root).ravel())
-            gap = ((self.data[p] - ky.T @ kx / self.rays) * root).ravel()
+            x, y = self._rays(u.waves(theta, p))
+            slopes = np.zeros((self.bins, self.bins, self.free_x.shape[1]))
+            _kernels.histogram_slopes(x, y, self.free_x, self.free_y, slopes)
+            slopes *= (np.sqrt(self.weights[p]) / self.rays)[..., None]
+            stack = slopes.reshape(-1, slopes.shape[-1])
             at = [len(shape) + 2 * p, len(shape) + 2 * p + 1, *range(len(shape))]
-            stack = np.array(columns)
-            matrix[np.ix_(at, at)] += stack @ stack.T
-            right[at] += stack @ gap
+            matrix[np.ix_(at, at)] += stack.T @ stack
+            right[at] += self._gap(p, x, y).ravel() @ stack
         return matrix, right, places

@@ -36,11 +36,16 @@ STRONG_SLOPE = 4.0
 """RMS slope, waves per pupil radius, above which rays describe a PSF well."""
 FINE_BIN = 2
 """Bin from which on a stage begins so near its end that the last derivatives serve."""
+RIGHT_CHI2 = 3.0
+"""Reduced chi-squared of a coarser stage below which the shape is as good as found."""
 WARM_BIN = 4
 """First bin of a fit that begins near its end."""
 ROOM = 1.02
 """Slope over what the transform holds above which the fit is made again with more room."""
 RAY_STARTS = 9
+"""Ray fits before the best of them are tried."""
+STRONG_RAY_STARTS = 60
+"""The same for strong shapes: a hundred of them cost less than one wrong descent."""
 GOOD_RAY_MISFIT = 0.04
 """Misfit of slope histograms below which the ray fit was never a wrong one."""
 
@@ -180,8 +185,11 @@ def _descend(problem: Problem, shape: Vector, first_bin: int) -> tuple[Stage, fl
     theta = problem.start(shape)
     stage: Stage | None = None
     smooth = _smooth(problem.images)
+    right = False
     for size in (b for b in problem.bins if b <= first_bin):
-        weights = problem.weights(smooth, size)
+        # Weights from the data favour what noise made dark; the model's do not.
+        right = size == 1 and stage is not None and stage.chi2 <= RIGHT_CHI2
+        weights = problem.weights(_full(problem, theta) if right else smooth, size)
         kept = stage is not None and size <= FINE_BIN
         rounds = ROUNDS.get(size, 8)
         stage = fit_stage(problem, theta, weights, size, rounds, kept_derivatives=kept)
@@ -190,8 +198,7 @@ def _descend(problem: Problem, shape: Vector, first_bin: int) -> tuple[Stage, fl
             # Nothing finer mends a start that is this wrong at this size.
             return stage, max(stage.chi2, 30.0)
     chi2 = _lit_chi2(problem, theta)
-    if chi2 <= 2.0 * problem.options.accept_chi2:
-        # Weights from the data favour what noise made dark; the model's do not.
+    if not right and chi2 <= 2.0 * problem.options.accept_chi2:
         weights = problem.weights(_full(problem, theta), 1)
         stage = fit_stage(problem, theta, weights, 1, 4)
         chi2 = _lit_chi2(problem, stage.theta)
@@ -217,7 +224,7 @@ def _starts(problem: Problem) -> Iterator[tuple[Vector, int]]:
     guess = flat
     while True:
         found: list[tuple[float, Vector]] = []
-        for _ in range(RAY_STARTS):
+        for _ in range(STRONG_RAY_STARTS if strong else RAY_STARTS):
             misfit, shape = rays.fit(guess)
             guess = _random_shape(problem, rng, slope)
             found = [(m, s) for m, s in found if np.linalg.norm(s - shape) > 0.1]
@@ -226,9 +233,6 @@ def _starts(problem: Problem) -> Iterator[tuple[Vector, int]]:
                 break
         ranked = sorted(found, key=lambda pair: pair[0])[:3]
         yield from ((shape, 4 if m < GOOD_RAY_MISFIT else problem.bins[0]) for m, shape in ranked)
-        if strong:
-            yield flat, problem.bins[0]
-            strong = False
 
 
 def _random_shape(problem: Problem, rng: np.random.Generator, slope: float) -> Vector:
