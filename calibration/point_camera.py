@@ -36,7 +36,7 @@ class PointPicture:
 
     Args:
         image_e: ``(size, size)`` electrons of the shorter exposure.
-        floor_e2: Variance without light, electrons squared.
+        floor_e2: Variance beside shot noise, electrons squared.
         shot: Shot-noise factor per pixel.
         valid: False where nothing could be measured.
         centre_px: Where pixel ``size // 2`` lies in the frame: (column, row from the top).
@@ -74,6 +74,7 @@ class PointCamera:
         self._read_e = sensor.figures["read_noise_e"]
         self._saturation_dn = sensor.figures["saturation_dn"]
         self._iso = int(sensor.figures["iso"]) or None
+        self._flat_noise = sensor.figures.get("flat_noise", 0.0)
         arrays = context.store.arrays(sensor)
         self._flat, self._hot = arrays["flat"], arrays["hot"]
         self._darks: dict[float, Floats] = {}
@@ -108,6 +109,8 @@ class PointCamera:
         Raises:
             StateError: No light, too much light, or a spot beyond the picture's edge.
         """
+        from scipy.ndimage import uniform_filter
+
         counts, noise = self._exposed()
         centre = _centre(counts, noise, size)
         exposure_s = self._exposure_s
@@ -126,6 +129,8 @@ class PointCamera:
             image = (image + np.where(good, more, 0.0)) / total
             floor = floor * np.where(good, 2.0, 1.0) / total**2
             shot = shot / total
+        # The flat field has noise of its own, as much larger as the light.
+        floor = floor + (self._flat_noise * uniform_filter(np.maximum(image, 0.0), 3)) ** 2
         return PointPicture(
             image_e=image[::-1].copy(),
             floor_e2=floor[::-1].copy(),

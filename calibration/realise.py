@@ -21,7 +21,6 @@ from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.psf import (
-    LOW_ORDERS,
     bench_options,
     fit_error,
     honest,
@@ -282,6 +281,7 @@ class _Run:
                 reference=2,
                 source=self.source,
                 fit_gain=False,
+                offset_modes=_asked(),
                 offset_sigma_waves=OFFSET_SIGMA_WAVES,
                 start=expected,
                 shape_sigma_waves=sigma_waves,
@@ -350,7 +350,7 @@ class _Run:
     def _shown(self, found: Retrieval, plane: int) -> dict[Mode, float]:
         """Return what a plane differed by from the shape itself, waves RMS."""
         stated = dict(self.taken.diversity[plane].values)
-        for mode, error in zip(LOW_ORDERS, found.offsets[plane].tolist(), strict=True):
+        for mode, error in zip(_asked(), found.offsets[plane].tolist(), strict=True):
             stated[mode] = stated.get(mode, 0.0) + error
         return stated
 

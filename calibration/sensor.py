@@ -99,6 +99,7 @@ class SensorProcedure(Procedure):
         before = abs((float(dark["read_dn"]) ** 2 + mean[place]) / variance[place] - 1.0)
         after = abs(predicted / variance[place] - 1.0)
         hot = np.asarray(dark["hot"])
+        flat_e = float(data["flat"]["level_dn"]) * gain
         figures = {
             "gain_e_per_dn": gain,
             "read_noise_e": read_e,
@@ -109,6 +110,7 @@ class SensorProcedure(Procedure):
             "saturation_e": saturation_dn * gain,
             "hot_pixels": float(hot.sum()),
             "flat_spread": float(data["flat"]["spread"]),
+            "flat_noise": float(np.sqrt((flat_e + read_e**2) / self.flats) / flat_e),
             "iso": float(data["level"]["iso"]),
         }
         problems = []
@@ -231,6 +233,7 @@ class SensorProcedure(Procedure):
         return {
             "flat": np.where(np.isfinite(flat), flat, 1.0).astype(np.float32),
             "spread": float(np.nanstd(flat - _smooth(np.where(valid, flat, 1.0)))),
+            "level_dn": float(np.nanmedian(signal)),
         }
 
     def _gamma(self, context: Context) -> dict[str, Any]:
