@@ -59,6 +59,9 @@ def evaluate(
     ] = None,
     gate: Annotated[Path | None, typer.Option(help="YAML file of limits; see the docs.")] = None,
     part: Annotated[str, typer.Option(help="Part of a prepared set: test or train.")] = "test",
+    engine: Annotated[
+        str, typer.Option(help="What runs the bundle: torch, or auto, onnx, openvino as live.")
+    ] = "torch",
     workers: Annotated[int, typer.Option(help="Processes; -1: one a core.")] = -1,
     seed: Annotated[int, typer.Option(help="Decides the draws of intervals.")] = 0,
     config: ConfigOption = "simulated",
@@ -97,7 +100,7 @@ def evaluate(
         moving = _video(video, size_px, tell) if video else None
         systems = systems_for(
             opened, faces.samples, styles_of(references, opened, tell),
-            baselines=chosen, references=styles,
+            baselines=chosen, references=styles, engine=engine,
         )  # fmt: skip
         keep = faces.may_store and (moving is None or moving.may_store)
         store = stack.enter_context(MeasureStore(store_file() if keep else None))

@@ -25,12 +25,15 @@ from models.evaluation.attacks.cameras import LOW_RESOLUTION_PX, OWN, camera_of,
 from models.evaluation.embedders import Floats, Picture
 from models.evaluation.material import Sample
 from models.runtime.bundle import Bundle, open_bundle
+from models.runtime.engine import Engine
 from models.runtime.painter import Painter, StyleReader
+from models.runtime.pick import pick_engine
 from models.runtime.references import references_of
 from models.training.sources import Trained
 
 ORIGINAL = "original"
 BUNDLE = "bundle"
+TORCH = "torch"
 BASELINES = ("original", "optics", "low-resolution", "defocus", "blur", "pixelation")
 """Names for ``--baselines``; the bundle itself is always judged."""
 
@@ -167,6 +170,7 @@ class Painted:
         seed: Decides which.
         codes: ``(n, style_dim)`` style codes of the faces, where a bundle ships its own;
             None has S read them.
+        engine: What runs the networks, as for the live view; ``torch`` is the reference.
     """
 
     folder: str
@@ -179,13 +183,15 @@ class Painted:
     name: str = BUNDLE
     detail: str = ""
     codes: Floats | None = None
+    engine: str = TORCH
 
     @cached_property
     def key(self) -> str:
-        """Hash of weights, optic and references."""
+        """Hash of weights, optic and references, and the engine where it is another."""
         told = np.ascontiguousarray(self.styles if self.codes is None else self.codes)
         digest = hashlib.sha256(told.tobytes()).hexdigest()[:16]
-        return f"painted {self.weights[:16]} {self.optic.key} {digest} {self.seed}"
+        other = "" if self.engine == TORCH else f" {self.engine}"
+        return f"painted {self.weights[:16]} {self.optic.key} {digest} {self.seed}{other}"
 
     def style_of(self, person: int, reference: int) -> int:
         """Return which public reference a person is painted in."""
@@ -195,7 +201,10 @@ class Painted:
     def show(self, samples: Sequence[Sample], reference: int) -> list[Picture]:
         """Return the painted faces."""
         frames = self.optic.show(samples, 0)
-        painter, codes = _painter(self.folder), _codes(self)
+        codes = _codes(self)
+        if self.engine != TORCH:
+            return self._by_engine(samples, frames, codes.numpy(), reference)
+        painter = _painter(self.folder)
         shown: list[Picture] = []
         for start in range(0, len(samples), _BATCH):
             part = slice(start, start + _BATCH)
@@ -205,6 +214,23 @@ class Painted:
                 faces, _ = painter(batch, codes[rows])
             shown.extend(as_picture(face) for face in faces)
         return shown
+
+    def _by_engine(
+        self, samples: Sequence[Sample], frames: Sequence[Picture], codes: Floats, reference: int
+    ) -> list[Picture]:
+        """Paint frame by frame, as the live view does."""
+        engine = _engine(self.folder, self.engine)
+        shown = []
+        for sample, frame in zip(samples, frames, strict=True):
+            row = self.style_of(sample.person, reference)
+            faces, _ = engine(planar(frame)[None], codes[row : row + 1].astype(np.float32))
+            shown.append(as_picture(torch.from_numpy(faces[0])))
+        return shown
+
+
+@lru_cache(maxsize=2)
+def _engine(folder: str, wanted: str) -> Engine:
+    return pick_engine(open_bundle(folder), wanted).engine
 
 
 @lru_cache(maxsize=2)
@@ -288,6 +314,7 @@ def systems_for(
     *,
     baselines: Sequence[str] = BASELINES,
     references: int = 10,
+    engine: str = TORCH,
 ) -> tuple[System, ...]:
     """Return what is compared: the baselines asked for, then the bundle.
 
@@ -297,6 +324,7 @@ def systems_for(
         styles: Public references.
         baselines: Names of :data:`BASELINES`.
         references: In how many styles every person is painted.
+        engine: What runs the bundle, as for the live view.
 
     Raises:
         ConfigError: An unknown baseline, or fewer references than styles wanted.
@@ -319,6 +347,8 @@ def systems_for(
         "optics", f"the camera's frame, {wanted_db:.1f} dB", own.spec,
         own.whole_psf().detach().numpy(), recorded=True,
     )  # fmt: skip
+    if engine != TORCH:
+        engine = pick_engine(bundle, engine).engine.name
     painted = Painted(
         folder=str(bundle.folder),
         weights=bundle.card.files["weights.safetensors"],
@@ -327,7 +357,9 @@ def systems_for(
         domains=styles.domains,
         references=references,
         codes=styles.codes,
-        detail=f"{bundle.card.name}, {references} references each",
+        detail=f"{bundle.card.name}, {references} references each"
+        + ("" if engine == TORCH else f", {engine}"),
+        engine=engine,
     )
     made: dict[str, System] = {"original": Unprotected(), "optics": optic}
     if wanted := set(baselines) & {"low-resolution", "defocus", "blur"}:

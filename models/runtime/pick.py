@@ -59,15 +59,16 @@ def pick_engine(bundle: Bundle, wanted: str = "auto", *, int8: bool = True) -> E
 
     Args:
         bundle: Its exports are tried; without any, torch runs.
-        wanted: ``auto``, or the start of a name: ``torch``, ``onnx``, ``openvino``.
+        wanted: ``auto``; the start of a name: ``torch``, ``onnx``, ``openvino``; or a whole
+            name, as ``OpenVINO int8``.
         int8: Whether int8 exports may be chosen.
 
     Raises:
         ConfigError: No engine is called ``wanted``.
         StateError: ``wanted`` cannot run here, and why.
     """
-    key = wanted.lower().replace(" ", "").replace("runtime", "")
-    if key != "auto" and not any(name.startswith(key) for name in ("torch", "onnx", "openvino")):
+    key, kinds = _plain(wanted), ("torch", "onnx", "openvino")
+    if key != "auto" and not any(n.startswith(key) or key.startswith(n) for n in kinds):
         raise ConfigError(
             f"no engine is called {wanted!r}", hint="use auto, torch, onnx or openvino"
         )
@@ -76,11 +77,9 @@ def pick_engine(bundle: Bundle, wanted: str = "auto", *, int8: bool = True) -> E
     engines: dict[str, Engine] = {}
     times_ms: dict[str, float] = {}
     passed_over: dict[str, str] = {}
-    if key in ("auto", "torch"):
+    if key == "auto" or _plain(reference.name).startswith(key):
         engines[reference.name] = reference
-    for name, make in _candidates(bundle, int8=int8):
-        if key != "auto" and not name.lower().replace(" ", "").startswith(key):
-            continue
+    for name, make in _wanted(list(_candidates(bundle, int8=int8)), key):
         try:
             engine = make()
             parity = check_parity(reference, engine, inputs)
@@ -104,6 +103,20 @@ def pick_engine(bundle: Bundle, wanted: str = "auto", *, int8: bool = True) -> E
     best = min(times_ms, key=lambda name: times_ms[name])
     _log.info("engine_chosen", extra={"engine": best, "frame_ms": round(times_ms[best], 2)})
     return EngineChoice(engines[best], times_ms, passed_over)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "").replace("runtime", "")
+
+
+def _wanted(
+    candidates: list[tuple[str, Callable[[], Engine]]], key: str
+) -> list[tuple[str, Callable[[], Engine]]]:
+    """Return those meant: the one of that very name, else all whose names begin so."""
+    if key == "auto":
+        return candidates
+    exact = [each for each in candidates if _plain(each[0]) == key]
+    return exact or [each for each in candidates if _plain(each[0]).startswith(key)]
 
 
 def _candidates(bundle: Bundle, *, int8: bool) -> Iterator[tuple[str, Callable[[], Engine]]]:

@@ -267,5 +267,7 @@ def test_the_fastest_engine_that_agrees_is_picked(folder, exported):
     choice = pick_engine(bundles.open_bundle(folder))
     assert {"torch fp32", "ONNX Runtime fp32"} <= set(choice.times_ms)
     assert choice.times_ms[choice.engine.name] == min(choice.times_ms.values())
-    wanted = pick_engine(bundles.open_bundle(folder), "onnx")
-    assert wanted.engine.name == "ONNX Runtime fp32"
+    for name in ("onnx", "ONNX Runtime fp32"):
+        assert pick_engine(bundles.open_bundle(folder), name).engine.name == "ONNX Runtime fp32"
+    with pytest.raises(StateError, match="ONNX Runtime int8"):
+        pick_engine(bundles.open_bundle(folder), "ONNX Runtime int8")

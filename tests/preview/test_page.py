@@ -207,7 +207,7 @@ def test_the_page_over_tls(chromium, open_page, tmp_path):
     with serving(source, Desks(), clock, **tls) as served:
         source.run()
         assert served.link.startswith("https://127.0.0.1:")
-        page = open_page(served.link, ignore_https_errors=True)  # nobody vouches for it but we
+        page = open_page(served.link, expect_errors=True, ignore_https_errors=True)
         wait_painted(page)
         (cookie,) = page.context.cookies()
         assert cookie["secure"] and cookie["httpOnly"] and cookie["sameSite"] == "Strict"
