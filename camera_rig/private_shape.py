@@ -106,6 +106,10 @@ def wanted_shape(config: RigConfig) -> Path:
 def private_shape(rig: Rig) -> Iterator[PrivateShape]:
     """Load the rig's shape that hides faces, verify it, and hand it out.
 
+    The mirror is relaxed on the way, which sweeps its whole range for about a second:
+    electrodes remember, and the same voltages after another past, such as a power cut, make
+    a glass that has little to do with the shape, though every read-back agrees.
+
     While no influence matrix is calibrated, the plate model of the bench stands in:
     its axes may be turned, so the picture differs from the learned one, but it is
     distorted as strongly.
@@ -117,6 +121,7 @@ def private_shape(rig: Rig) -> Iterator[PrivateShape]:
     from camera_rig.mirror.influence import InfluenceModel
     from camera_rig.mirror.reference import MirrorFolder
     from camera_rig.mirror.session import modal_session
+    from camera_rig.mirror.shape import Hysteresis
     from camera_rig.optics import Coefficients, Unit
 
     source = wanted_shape(rig.config)
@@ -127,7 +132,12 @@ def private_shape(rig: Rig) -> Iterator[PrivateShape]:
     if coefficients.unit is not Unit.STROKE_FRACTION:
         plate = InfluenceModel(bench.mirror, bench.mirror_pupil_mm).matrix()
     with modal_session(rig.mirror, folder, plate) as modal:
-        loaded = modal.load(coefficients, reason=f"private shape {source.name}")
+        reason = f"private shape {source.name}"
+        loaded = modal.load(coefficients, reason=reason)
+        for _ in rig.mirror.relax():  # ends in what was loaded
+            pass
+        if modal.hysteresis is Hysteresis.MODEL:  # which now knows the past for certain
+            loaded = modal.load(coefficients, reason=reason)
         origin = modal.influence.provenance.kind if modal.influence else "maker"
         shape = PrivateShape(
             source, coefficients, loaded.plan.command_v, loaded.plan.residual_um, origin

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +24,7 @@ from models.runtime.live_data import LiveFrame
 __all__ = ["Output", "Recording", "VirtualCamera", "Window", "pump"]
 
 _log = logging.getLogger(__name__)
+_WINDOW_S = 60.0
 
 
 class Output(Protocol):
@@ -65,27 +69,36 @@ class Window(_Closing):
     """
 
     def __init__(self, title: str = "camera-rig: de-identified") -> None:
+        if why := _why_no_window():
+            raise UnsupportedError(
+                f"OpenCV cannot open a window here: {why}",
+                hint="use the browser (`rig preview`), or an OpenCV that is not headless",
+            )
         import cv2
 
         self._title = title
-        self._open = False
-        try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-        except cv2.error as error:
-            raise UnsupportedError(
-                "OpenCV cannot open a window here",
-                hint="use the browser (`rig preview`), or an OpenCV that is not headless",
-            ) from error
-        self._open = True
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._open, self._shown = True, False
 
     def show(self, frame: LiveFrame) -> bool:
         """Show a frame; False once the user has closed the window."""
         import cv2
 
+        # Asked first: showing a picture would open a window anew that the user has closed.
+        if self._shown and not self._is_there():
+            self._open = False
+            return False
         cv2.imshow(self._title, cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR))
-        key = cv2.waitKey(1) & 0xFF
-        seen = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        return seen and key not in (ord("q"), 27)
+        self._shown = True
+        return (cv2.waitKey(1) & 0xFF) not in (ord("q"), 27)
+
+    def _is_there(self) -> bool:
+        import cv2
+
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt's word for: no window is left
+            return False
 
     def close(self) -> None:
         """Close the window."""
@@ -94,6 +107,29 @@ class Window(_Closing):
         if self._open:
             self._open = False
             cv2.destroyWindow(self._title)
+
+
+def _why_no_window() -> str:
+    """Try a window in another process: without a display, Qt ends the one that asks."""
+    fonts = os.environ.setdefault("QT_QPA_FONTDIR", _font_folder())
+    done = subprocess.run(
+        [sys.executable, "-c", "import cv2; cv2.namedWindow('x'); cv2.destroyAllWindows()"],
+        env={**os.environ, "QT_QPA_FONTDIR": fonts},
+        capture_output=True,
+        timeout=_WINDOW_S,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    return "there is no display" if headless else "a trial window failed"
+
+
+def _font_folder() -> str:
+    """A folder with fonts: OpenCV's Qt looks for one of its own, and complains."""
+    from matplotlib import get_data_path
+
+    return f"{get_data_path()}/fonts/ttf"
 
 
 class VirtualCamera(_Closing):

@@ -71,8 +71,9 @@ def test_a_moved_mirror_shows_cards_until_the_learned_shape_is_back(session, des
     live = session.live
     safe_v = session.rig.mirror.safe_command_v
     desk.apply({**desk.learned_um(), 4: 0.0, 6: 0.0})
+    until(lambda: live.latest().blank)  # the last face of before may just be on its way
     number = live.latest().number
-    assert live.latest().blank and live.privacy_view() is None
+    assert live.privacy_view() is None
     until(lambda: live.latest().number > number + 2)
     assert live.latest().blank and "mirror" in live.latest().reason
     np.testing.assert_array_equal(session.rig.mirror.safe_command_v, safe_v)
