@@ -2,7 +2,7 @@
 
     python benchmarks/attacks.py --out RUN                       # everything
     python benchmarks/attacks.py --out RUN --attack wiener --camera "learned optics"
-    python benchmarks/attacks.py --draw                          # learning curves for the docs
+    python benchmarks/attacks.py --out RUN --report              # of what is done so far
 
 The camera of the default bundle (the published coefficients on the twin's bench) against a
 16 x 16 sensor, and defocus and Gaussian blur of the same PSNR; then the outputs that the bundle
@@ -37,7 +37,8 @@ from models.runtime.bundle import open_bundle
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "attacks.json"
 CURVES = HERE.parent / "docs" / "images" / "attack-curves.png"
-CAMERAS = (OWN, "16 x 16", "defocus", "Gaussian blur")
+CAMERAS = {OWN: "#b3541e", "16 x 16": "#0b5394", "defocus": "#2e7d32", "Gaussian blur": "#7b1fa2"}
+_COLUMNS = 3
 BUNDLE = HERE.parent / "models" / "default_bundle"
 SIZE_PX, PAINTED_PX = 128, 256
 LEARNED = HeadSetSettings(tuple(TRAINING_SEEDS[:400]), 4, PAINTED_PX, studios=4)
@@ -60,8 +61,12 @@ def draw_curves(cells: list[dict[str, Any]]) -> None:
 
     trained = [cell for cell in cells if cell["curve"]]
     attacks = list(dict.fromkeys(cell["attack"] for cell in trained))
-    colours = dict(zip(CAMERAS, ("#b3541e", "#0b5394", "#2e7d32", "#7b1fa2"), strict=True))
-    figure, panels = pyplot.subplots(2, 3, figsize=(11, 6), layout="constrained")
+    shown = {cell["camera"] for cell in trained}
+    colours = {name: colour for name, colour in CAMERAS.items() if name in shown}
+    rows = -(-len(attacks) // _COLUMNS)
+    figure, panels = pyplot.subplots(
+        rows, _COLUMNS, figsize=(11, 3 * rows), layout="constrained", squeeze=False
+    )
     for panel, attack in zip(panels.flat, attacks, strict=False):
         for cell in trained:
             if cell["attack"] == attack:
@@ -82,16 +87,19 @@ def draw_curves(cells: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Run from the command line."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    wanted = arguments.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--out", type=Path)
-    wanted.add_argument("--draw", action="store_true", help="draw the kept result's curves only")
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--report", action="store_true", help="tell what is done, do no more")
     arguments.add_argument("--heads", type=Path, help="folder that keeps the rendered heads")
     arguments.add_argument("--attack", action="append", default=[])
     arguments.add_argument("--camera", action="append", default=[])
     given = arguments.parse_args()
-    if given.draw:
-        draw_curves(json.loads(RESULT.read_text(encoding="utf-8"))["cells"])
-        return
+    if not given.report:
+        attack(given)
+    report(given.out)
+
+
+def attack(given: argparse.Namespace) -> None:
+    """Carry out what was asked for; what lies in the folder already is kept."""
     heads = given.heads or given.out / "heads"
     learned = render_heads(heads / "train", LEARNED)
     sought = render_heads(heads / "test", SOUGHT)
@@ -116,13 +124,18 @@ def main() -> None:
             f"{done}/{total} {text}, {time.process_time() - began:.0f} s of CPU", flush=True
         ),
     )
-    write_report(given.out)
-    cells = [cell.model_dump(mode="json") for cell in cells_of(given.out)]
-    told = json.loads((given.out / "run.json").read_text(encoding="utf-8"))
+
+
+def report(folder: Path) -> None:
+    """Write the result, the curves and the page of a run folder."""
+    write_report(folder)
+    cells = [cell.model_dump(mode="json") for cell in cells_of(folder)]
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     machine = platform.processor() or platform.machine()
     RESULT.write_text(
         json.dumps({"machine": machine, **told, "cells": cells}, indent=1) + "\n", encoding="utf-8"
     )
+    draw_curves(cells)
 
 
 if __name__ == "__main__":

@@ -442,6 +442,16 @@ def test_the_report_stands_alone_and_agrees_with_the_cells(finished):
         write_report(folder / "none")
 
 
+def test_without_another_camera_the_report_claims_no_comparison(finished, tmp_path):
+    _, folder, *_ = finished
+    (tmp_path / "cells").mkdir()
+    for name in ("run.json", "cells/frame--learned-optics.json", "cells/frame--no-optics.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    write_report(tmp_path)
+    page = (tmp_path / PAGE).read_text()
+    assert "nothing is compared" in page and "In no comparison" not in page
+
+
 def test_pictures_of_people_are_never_kept(tmp_path):
     made = ground(sought=table(range(20, 25), sensitive=True))
     run(made, chosen(["frame"]), tmp_path, cameras=[cameras.OWN])

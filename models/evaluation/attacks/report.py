@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camera_rig.errors import StateError
+from models.evaluation.attacks.cameras import CONTROL, OWN
 from models.evaluation.attacks.catalogue import ATTACKS
 from models.evaluation.attacks.figures import CellResult, CurveRecord, Range, Ranks
 from models.evaluation.attacks.run import RUN, cells_of, picture_file
@@ -118,6 +119,8 @@ def _page(folder: Path, told: dict[str, Any], cells: Sequence[CellResult], verdi
 
 
 def _lost(cells: Sequence[CellResult]) -> str:
+    if not {cell.camera for cell in cells} - {OWN, CONTROL}:
+        return "<p>No other camera was attacked in this run, so nothing is compared.</p>"
     lost = losses(cells)
     if not lost:
         return "<p>In no comparison does the learned optics give back more than another camera.</p>"
