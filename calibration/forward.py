@@ -119,6 +119,11 @@ class PlaneModel:
         """Steepest slope that the window can hold, waves per pupil radius."""
         return self.fine / (4.0 * self.pitch)
 
+    @property
+    def largest_scale(self) -> float:
+        """Largest pupil over its nominal diameter that the pixels still sample."""
+        return self.pitch
+
     def evaluate(
         self, waves: Floats, scale: float = 1.0, diameter_px: float | None = None
     ) -> PlaneState:
@@ -139,6 +144,7 @@ class PlaneModel:
 
     def along_modes(self, state: PlaneState, modes: slice | list[int]) -> Floats:
         """Return dI/dc for single modes (per wave RMS), unblurred, fine grid."""
+        self._set_scale(state.scale)  # a trial step may have been evaluated since
         if self._unit is None:
             eye = np.eye(len(self.modes), dtype=np.float32)
             self._unit = self._map(eye, _SINGLE)
@@ -146,6 +152,7 @@ class PlaneModel:
 
     def along(self, state: PlaneState, directions: Floats) -> Floats:
         """Return dI/dt for coefficient directions ``(k, modes)``, waves RMS per unit of t."""
+        self._set_scale(state.scale)
         return self._derivative(state, self._map(directions.astype(np.float32), _SINGLE))
 
     def along_scale(self, state: PlaneState, tilt_x: Floats, tilt_y: Floats) -> Floats:

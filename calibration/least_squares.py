@@ -213,7 +213,7 @@ class Problem:
             np.abs(theta[u.shape]).max() < reach
             and tilts < reach
             and theta[u.flux].min() > 0.0
-            and 0.5 < u.scale_of(theta) < 2.0
+            and 0.5 < u.scale_of(theta) <= min(2.0, self.model.largest_scale)
             and abs(u.gain_of(theta)) < 20.0
         )
 

@@ -49,6 +49,25 @@ def test_model_equals_the_optics_of_the_toolkit():
     assert np.abs(gap).max() < 2e-3 * theirs.max()
 
 
+def test_a_refused_trial_of_another_scale_leaves_the_derivatives_alone():
+    model = PlaneModel(PUPIL, 192, PAPER_MODES, PointSource())
+    state = model.evaluate(np.full(12, 0.1))
+    before = model.along_modes(state, slice(0, 4))
+    model.evaluate(np.full(12, 0.1), scale=1.1)  # a larger pupil has more samples
+    assert np.array_equal(model.along_modes(state, slice(0, 4)), before)
+    model.evaluate(np.full(12, 0.1), scale=0.9)
+    assert np.array_equal(model.along(state, np.eye(12)[:2]), before[:2])
+
+
+def test_a_pupil_that_the_pixels_do_not_sample_is_never_tried():
+    _, stack = made(3)
+    problem = Problem(stack, RetrievalOptions(fit_scale=True))
+    theta = problem.start(np.zeros(12))
+    for scale, sane in ((1.14, True), (1.15, False), (0.4, False)):
+        theta[problem.unknowns.scale] = scale
+        assert problem.sane(theta) is sane
+
+
 @pytest.mark.parametrize("extra", ["plain", "everything"])
 def test_derivatives_equal_differences(extra):
     offsets = (waves({4: 0.7, 7: 0.2}), waves({}), waves({6: 0.5, 12: -0.3}))
