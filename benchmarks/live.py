@@ -3,6 +3,7 @@
     python benchmarks/live.py cost --bundle models/default_bundle --presets live
     python benchmarks/live.py live --bundle models/default_bundle --seconds 60
     python benchmarks/live.py peer --bundle models/default_bundle
+    python benchmarks/live.py glass --seconds 30
     python benchmarks/live.py soak --bundle models/default_bundle --minutes 60
 
 ========  =====================================================================
@@ -11,6 +12,7 @@ live      the four threads on 1080p MJPEG at 30 fps, alone and while 2 x 1080p30
           recorded: fps, latency, share of the machine
 peer      deface 1.5.0 (``pip install deface==1.5.0``) at its defaults and at
           ``--scale 640x360`` beside this, same pictures, one run, finding the face included
+glass     from drawing to pixels on the page in Chromium, by a clock in the picture
 soak      a fault every minute; every frame sent is checked against the truth
 ========  =====================================================================
 
@@ -327,7 +329,20 @@ def soak(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-SECTIONS = {"cost": cost, "live": live, "peer": peer, "soak": soak}
+def glass(args: argparse.Namespace) -> dict[str, Any]:
+    """How old a picture is once a browser has painted it."""
+    from _live_glass import glass as run
+
+    found: dict[str, Any] = {}
+    for name in ("640x480", "1280x720"):
+        width, height = (int(n) for n in name.split("x"))
+        others = rigs.OtherWork()
+        found[name] = run((width, height), args.seconds)
+        found[name]["share_of_two_cores_by_others_and_browser"] = others.share()
+    return found
+
+
+SECTIONS = {"cost": cost, "live": live, "peer": peer, "glass": glass, "soak": soak}
 
 
 def main(words: list[str]) -> None:
