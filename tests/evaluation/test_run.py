@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from models.evaluation.page import render
 from models.evaluation.store import MeasureStore
 from models.evaluation.systems import Styles, systems_for
 from models.runtime.bundle import open_bundle
+from models.runtime.export import export_bundle
 from tests.models.conftest import SIZE
 
 runner = CliRunner()
@@ -196,7 +199,6 @@ def test_the_page_stands_alone_and_shows_nobody_without_leave(once):
 
 
 def test_names_from_outside_are_escaped(once):
-    from dataclasses import replace
 
     result, _ = once
     evil = replace(result, bundle={**result.bundle, "name": "<script>x</script>"})
@@ -252,3 +254,25 @@ def test_missing_networks_are_told_before_anything_is_done(tmp_path, bundle_fold
     listed = runner.invoke(app, ["fetch"])
     assert listed.exit_code == 0 and "not there" in listed.output
     assert runner.invoke(app, ["fetch", "everything"]).exit_code == 2
+
+
+def test_an_exported_engine_is_judged_as_a_system_of_its_own(bundle_folder, faces_folder, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    copy = tmp_path / "b"
+    shutil.copytree(bundle_folder, copy)
+    export_bundle(copy)
+    faces = open_pictures(faces_folder, SIZE)
+    styles = styles_of(faces_folder)
+    made = [
+        systems_for(
+            open_bundle(copy), faces.samples, styles, baselines=(), references=2, engine=engine
+        )[-1]
+        for engine in ("torch", "onnx")
+    ]
+    torch_system, onnx_system = made
+    assert onnx_system.engine == "ONNX Runtime fp32" and onnx_system.engine in onnx_system.detail
+    assert torch_system.key != onnx_system.key, "measurements of one are not taken for the other's"
+    some = faces.samples[:3]
+    for a, b in zip(torch_system.show(some, 1), onnx_system.show(some, 1), strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 1

@@ -37,7 +37,7 @@ def take(bundle: Path, images: Path) -> None:
         request = PreviewRequest(
             config=rig_before("kind: head, identity_seed: 7", Path(aside)),
             bundle=bundle,
-            settings=LiveSettings(max_age_s=20.0, silence_s=20.0),  # a busy computer will do
+            settings=LiveSettings(),
             subject="DEMO",
             simulated=True,
         )
