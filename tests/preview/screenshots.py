@@ -56,8 +56,8 @@ def take(bundle: Path, images: Path) -> None:
                 "document.getElementById('verdict').dataset.is === 'shown' && "
                 "document.getElementById('cover').hidden"
             )
-            beside = "Number(document.getElementById('canvas-beside').dataset.painted || 0) > 2"
-            until(page, f"{beside} && {shown}")
+            beside = "Number(document.getElementById('canvas-beside').dataset.painted || 0) > 300"
+            until(page, f"{beside} && {shown}")  # ten seconds: the figures are typical by then
             page.mouse.move(5, 5)
             page.screenshot(path=images / "preview.png")
             while not page.evaluate(shown):  # a card came in between
