@@ -90,8 +90,9 @@ def headline(cells: Sequence[CellResult]) -> str:
     chance = next(iter(cell.ranks.values())).chance
     lost = losses(cells)
     clear = sum(loss.clear for loss in lost)
+    points = "one comparison" if len(lost) == 1 else f"{len(lost)} comparisons"
     compared = "" if not lost else (
-        f" It loses {len(lost)} comparisons with plainer cameras, {clear} of them clearly."
+        f" It loses {points} with plainer cameras, {clear} of them clearly."
     )  # fmt: skip
     return (
         f"Strongest attack on the learned optics: {ATTACKS[cell.attack].title} ({name}) names "
