@@ -175,7 +175,13 @@ class InfluenceProcedure(Procedure):
         notes = [
             f"electrode {i} does nothing: leave it out, or have the mirror mended" for i in dead
         ]
-        problems = [f"the pictures of electrode {i} fit no shape near the rest" for i in pokes.lost]
+        problems = []
+        if pokes.lost:
+            listed_ = ", ".join(str(i) for i in pokes.lost)
+            problems.append(
+                f"the pictures of electrodes {listed_} fit no shape near the rest: electrodes "
+                f"that large need more modes than Noll {self.last_noll}, or the mirror moved"
+            )
         return Fitted(
             figures=figures,
             problems=tuple(problems),

@@ -37,6 +37,8 @@ LOST = 2.0
 """Chi-squared over the usual one above which a fit lost its way."""
 AGAIN: tuple[tuple[int, ...], ...] = ((1,), (2, 1), (4, 2, 1))
 """Bins of the further attempts at a lost fit."""
+IN_VAIN = 6
+"""Lost fits in a row that nothing brought back: it is the model that does not fit."""
 LOOSE = modes(Order.NOLL, 4, 10)
 """Modes left free along the sweep."""
 
@@ -112,12 +114,15 @@ class PokeFits:
             if max(found.chi2 for found in pair) < LOST * best:
                 middle = (pair[0].values + pair[1].values) / 2.0
             middles.append(middle)
-        usual = float(np.median([found.chi2 for pair in pairs for found in pair]))
+        # Not the median: half of them may be lost.
+        usual = float(np.quantile([found.chi2 for pair in pairs for found in pair], 0.25))
+        in_vain = 0
         for taken, pair, middle in zip(data, pairs, middles, strict=True):
             for side in (0, 1):
-                if pair[side].chi2 > LOST * usual:
+                if pair[side].chi2 > LOST * usual and in_vain < IN_VAIN:
                     plane = self._plane(taken, defocus_um, side)
                     pair[side] = self._again(plane, pair, side, middle, usual)
+                    in_vain = in_vain + 1 if pair[side].chi2 > LOST * usual else 0
         return self._matrix(data, pairs, usual, poke)
 
     def sweep(

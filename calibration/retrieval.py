@@ -42,10 +42,8 @@ WARM_BIN = 4
 """First bin of a fit that begins near its end."""
 ROOM = 1.02
 """Slope over what the transform holds above which the fit is made again with more room."""
-RAY_STARTS = 9
-"""Ray fits before the best of them are tried."""
-STRONG_RAY_STARTS = 60
-"""The same for strong shapes: a hundred of them cost less than one wrong descent."""
+RAY_STARTS = 60
+"""Ray fits before the best of them are tried: all cost less than one wrong descent."""
 GOOD_RAY_MISFIT = 0.04
 """Misfit of slope histograms below which the ray fit was never a wrong one."""
 
@@ -221,18 +219,23 @@ def _starts(problem: Problem) -> Iterator[tuple[Vector, int]]:
         yield flat, problem.bins[0]
     rays = RayFit(problem)
     rng = np.random.default_rng(problem.options.seed)
-    guess = flat
-    while True:
+    guess, given = flat, list[Vector]()
+    for _ in range(problem.options.starts):
         found: list[tuple[float, Vector]] = []
-        for _ in range(STRONG_RAY_STARTS if strong else RAY_STARTS):
+        for _ in range(RAY_STARTS):
             misfit, shape = rays.fit(guess)
             guess = _random_shape(problem, rng, slope)
+            if any(np.linalg.norm(shape - other) < 0.1 for other in given):
+                continue  # nothing new: its descent was in vain
             found = [(m, s) for m, s in found if np.linalg.norm(s - shape) > 0.1]
             found.append((misfit, shape))
             if misfit < GOOD_RAY_MISFIT:
                 break
-        ranked = sorted(found, key=lambda pair: pair[0])[:3]
-        yield from ((shape, 4 if m < GOOD_RAY_MISFIT else problem.bins[0]) for m, shape in ranked)
+        if not found:
+            return
+        for misfit, shape in sorted(found, key=lambda pair: pair[0])[:3]:
+            given.append(shape)
+            yield shape, 4 if misfit < GOOD_RAY_MISFIT else problem.bins[0]
 
 
 def _random_shape(problem: Problem, rng: np.random.Generator, slope: float) -> Vector:
