@@ -193,5 +193,7 @@ def _as_yaml(shape: Coefficients) -> str:
 def _steps(residual: Vector, figure: Any) -> None:
     axes = figure.add_subplot()
     axes.semilogy(np.arange(len(residual)), 1e3 * residual, "o-")
-    axes.axhline(1e3 * TARGET_WAVES, color="0.6", linewidth=0.8)
+    axes.axhline(1e3 * TARGET_WAVES, color="0.6", linewidth=0.8, label="target")
+    axes.set_xticks(np.arange(len(residual)))
     axes.set(xlabel="correction", ylabel="residual, mwaves RMS")
+    axes.legend()
