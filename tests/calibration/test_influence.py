@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from calibration import stacks
 from calibration.artifact import Artifact, CalibrationStore, HeldOut
-from calibration.influence import DEAD_SHARE, InfluenceProcedure
+from calibration.influence import DEAD_SHARE
 from calibration.layout import _residual, _Seen, find_layout
 from calibration.mirror_files import keep_for_mirror
 from calibration.poke_fits import WAVE_UM
-from calibration.procedure import run
 from calibration.psf import bench_options
 from calibration.retrieval import retrieve
-from calibration.sensor import SensorProcedure
 from calibration.simulate import simulate_stack
 from camera_rig.bench import Bench
 from camera_rig.clock import ManualClock
-from camera_rig.config import RigConfig, load_config
+from camera_rig.config import load_config
 from camera_rig.errors import ConfigError
 from camera_rig.mirror import MirrorFolder
 from camera_rig.mirror.hysteresis import PlayModel
@@ -31,7 +28,6 @@ from camera_rig.mirror.session import modal_session
 from camera_rig.optics import Coefficients, Order, Pupil, Unit, modes
 from camera_rig.rig import Rig
 from camera_rig.twin.mirror import MODES, Footprint, true_influence
-from tests.calibration.worlds import opened
 
 BENCH = Bench()
 NOLL = modes(Order.NOLL, 4, 36)
@@ -96,45 +92,6 @@ def test_pictures_of_pokes_show_the_dead_electrode_on_a_turned_mirror():
     assert [place for place in poked if layout.gain[place] < DEAD_SHARE] == [17]
     assert layout.flipped and layout.rotation_deg == pytest.approx(92.0, abs=1.0)
     assert layout.projection[[place for place in poked if place != 17]].min() > 0.5
-
-
-def sixteen_electrodes(size_px: int = 224, **mirror: Any) -> RigConfig:
-    """A bench with few, large electrodes that sees the middle of its field only."""
-    config = load_config("simulated")
-    optics = config.bench.privacy
-    width_mm = optics.sensor_width_mm * size_px / config.twin.privacy.sensor.size[0]
-    bench = config.bench.model_copy(
-        update={
-            "privacy": optics.model_copy(update={"sensor_width_mm": width_mm}),
-            "mirror": config.bench.mirror.model_copy(update={"ring_segments": (4, 6, 6)}),
-        }
-    )
-    twin = config.twin.model_dump()
-    twin["privacy"]["sensor"]["size"] = (size_px, size_px)
-    twin["light_path"]["static_waves_rms"] = 0.05
-    twin["mirror"] |= mirror
-    twin |= {"seed": 1, "scene": {"kind": "flat"}}
-    section = type(config.twin).model_validate(twin)
-    return config.model_copy(update={"bench": bench, "twin": section})
-
-
-def test_influence_run_finds_signs_and_the_dead_electrode(tmp_path):
-    class Alone(InfluenceProcedure):
-        needs = ("sensor",)  # of the PSF at rest it uses nothing
-
-    with opened(sixteen_electrodes(dead_actuators=(6,)), tmp_path) as context:
-        assert run(SensorProcedure(flats=4), context).status == "accepted"
-        artifact = run(Alone(last_noll=28, sweep=False), context)
-        assert artifact.status == "accepted", artifact.reason
-        assert artifact.payload["dead"] == [6]
-        truth = context.rig.twin.truth.influence().rows(modes(Order.NOLL, 4, 15))
-        found = context.store.arrays(artifact)["um_per_unit"][2:14]
-    alive = np.arange(16) != 6
-    assert np.all(np.sum(found * truth, axis=0)[alive] > 0)
-    # No sweep was made, so what is found is the response to small moves: about 0.8 of it.
-    gain = np.sum(found * truth) / np.sum(truth**2)
-    assert 0.7 < gain < 0.9
-    assert np.linalg.norm(found / gain - truth) < 0.1 * np.linalg.norm(truth)
 
 
 def kept(store: CalibrationStore, serial: str) -> Artifact:
