@@ -31,7 +31,7 @@ def made(tmp_path_factory) -> tuple[Path, Path]:
     torch.set_num_threads(1)
     told = []
     bundle = make(work / "bundle", work, TINY, lambda *row: told.append(row))
-    assert {row[0] for row in told} == {"heads", "read", "paint", "finish", "style"}
+    assert {row[0] for row in told} == {"heads", "read", "paint", "finish", "style", "int8"}
     return bundle, work
 
 
