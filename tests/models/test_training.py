@@ -350,16 +350,34 @@ def test_optics_must_be_those_of_the_design(config_of, tmp_path):
         train(config, tmp_path / "r", ALONE)
 
 
+_INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from models.training.config import RunConfig
+from models.training.start import train
+from models.training.world import World
+
+def stop(step, steps, figures):
+    if step == 3:
+        signal.raise_signal(signal.SIGINT)
+
+try:
+    train(RunConfig.model_validate_json(sys.stdin.read()), Path(sys.argv[1]), World(), report=stop)
+except KeyboardInterrupt:
+    sys.exit(77)
+"""
+
+
 def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(config_of, tmp_path):
-    import signal
-
-    def stop(step, _steps, _figures):
-        if step == 3:
-            signal.raise_signal(signal.SIGINT)
-
     config = config_of("heatmap", engine={"steps": 4, "checkpoint_every": 100})
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", ALONE, report=stop)
+    # A program of its own, as it is at a terminal: the signal must not meet the test runner.
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(tmp_path / "cut")],
+        input=config.model_dump_json(),
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 77
     assert store.found(tmp_path / "cut" / "checkpoints") == [3]
     train(config, tmp_path / "cut", ALONE)
     train(config, tmp_path / "whole", ALONE)
