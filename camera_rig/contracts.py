@@ -8,6 +8,7 @@ policy (state, limits, retries, timing), so no driver repeats a check.
 ========================  ====================================================
 :class:`Clock`            monotonic and civil time, sleep; injected everywhere
 :class:`Frame`            one picture, frozen, with its time and origin
+:class:`CodedPicture`     a picture as the camera coded it, decoded when looked at
 :class:`FramePair`        privacy and side frame of one moment, with their skew
 :class:`Device`           open, close, info, health
 :class:`Camera`           configure, start, next/latest frame, snap, stop
@@ -39,11 +40,13 @@ from camera_rig._contracts.camera import (
 )
 from camera_rig._contracts.data import (
     Clock,
+    CodedPicture,
     DeviceInfo,
     DeviceKind,
     Frame,
     FramePair,
     Health,
+    Pixels,
     Volts,
 )
 from camera_rig._contracts.device import Device, DeviceContext, DriverOptions
@@ -56,6 +59,7 @@ __all__ = [
     "CameraMode",
     "CameraSettings",
     "Clock",
+    "CodedPicture",
     "Device",
     "DeviceContext",
     "DeviceInfo",
@@ -67,6 +71,7 @@ __all__ = [
     "Light",
     "Mirror",
     "MirrorEvent",
+    "Pixels",
     "RelaxStep",
     "Stage",
     "Volts",

@@ -30,9 +30,9 @@ from camera_rig.drivers._canon_labels import nearest, number, numbers
 from camera_rig.drivers._canon_link import WorkerLink
 from camera_rig.drivers._canon_messages import BodyFacts, StillFile, StillNote
 from camera_rig.drivers._canon_owner import CanonOwner, LivePicture, RestartPolicy
-from camera_rig.drivers._jpeg import decode_rgb, jpeg_size
 from camera_rig.drivers._raw import decode_raw
 from camera_rig.errors import ConnectError, RigTimeoutError, StateError, UnsupportedError
+from camera_rig.jpeg import coded_rgb, jpeg_size
 
 __all__ = ["CanonCamera", "CanonOptions", "find_canons"]
 
@@ -103,7 +103,7 @@ class CanonCamera(Camera):
         super().__init__(options, context)
         self._owner_or_none: CanonOwner | None = None
         self._stills = 0
-        self._decoded: Frame | None = None
+        self._live_newest: Frame | None = None
         self._latency_s: dict[str, float] = {}
         self._size: tuple[int, int] | None = None
 
@@ -310,7 +310,7 @@ class CanonCamera(Camera):
             raise StateError(
                 f"{self.name} is set up for stills", hint="configure mode live, then start"
             )
-        self._decoded = None
+        self._live_newest = None
         self._owner.start()
 
     def _do_stop(self) -> None:
@@ -327,25 +327,24 @@ class CanonCamera(Camera):
         return None if picture is None else self._live_frame(picture)
 
     def _live_frame(self, picture: LivePicture) -> Frame:
-        if self._decoded is not None and self._decoded.sequence == picture.sequence:
-            return self._decoded
+        if self._live_newest is not None and self._live_newest.sequence == picture.sequence:
+            return self._live_newest
         fps = self._owner.live_fps
         span_s = (picture.got_ns - picture.asked_ns) * 1e-9
         spread_s = math.hypot(span_s, 1 / fps if fps else 0.1) / math.sqrt(12)
         middle_ns = (picture.asked_ns + picture.got_ns) // 2
         delay_ns = round(self.options.live_view_delay_s * 1e9)
         self._latency_s["live_request_s"] = span_s
-        self._decoded = Frame(
-            pixels=decode_rgb(picture.encoded),
+        self._live_newest = Frame(
+            picture=coded_rgb(picture.encoded),
             camera=self.options.serial,
             sequence=picture.sequence,
             captured_ns=self._rig_ns(middle_ns) - delay_ns,
             uncertainty_ns=round(spread_s * 1e9),
             exposure_s=self._settings.exposure_s or 0.0,
-            encoded=picture.encoded,
             meta={"live_fps": round(fps, 3), "request_s": round(span_s, 6), **picture.facts},
         )
-        return self._decoded
+        return self._live_newest
 
     def _do_snap(self) -> Frame:
         if self._settings.mode is CameraMode.LIVE:
@@ -360,12 +359,11 @@ class CanonCamera(Camera):
     def _still_frame(self, note: StillNote, file: StillFile) -> Frame:
         encoded = self._owner.read_still(file.offset, file.length)
         linear = self._settings.linear
-        pixels = decode_raw(encoded) if linear else decode_rgb(encoded)
         self._stills += 1
         suffix = file.camera_name.rpartition(".")[2] or "jpg"
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.clock.wall_ns() / 1e9))
         return Frame(
-            pixels=pixels,
+            picture=decode_raw(encoded) if linear else coded_rgb(encoded),
             camera=self.options.serial,
             sequence=self._stills - 1,
             captured_ns=self._rig_ns((note.tried_ns + note.released_ns) // 2),

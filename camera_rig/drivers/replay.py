@@ -24,13 +24,15 @@ from camera_rig.contracts import (
     Camera,
     CameraCapabilities,
     CameraSettings,
+    CodedPicture,
     DeviceContext,
     DeviceInfo,
     DriverOptions,
     Frame,
+    Pixels,
 )
-from camera_rig.drivers._jpeg import decode_rgb
 from camera_rig.errors import ConfigError, ConnectError, StateError, StorageError, UnsupportedError
+from camera_rig.jpeg import coded_rgb
 
 __all__ = ["ReplayCamera", "ReplayOptions"]
 
@@ -86,7 +88,7 @@ class _Source:
         self.period_ns = round(1e9 / fps) if fps > 0 else self._typical_period_ns()
         self.nominal_fps = 1e9 / self.period_ns
 
-    def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], bytes | None]]:
+    def __iter__(self) -> Iterator[Pixels | CodedPicture]:
         yield from self._video_pictures() if self._video else map(_read_picture, self._files)
 
     def due_ns(self, index: int) -> int:
@@ -128,14 +130,14 @@ class _Source:
         capture.release()
         return fps
 
-    def _video_pictures(self) -> Iterator[tuple[npt.NDArray[Any], None]]:
+    def _video_pictures(self) -> Iterator[Pixels]:
         capture = self._open_video()
         try:
             while True:
                 ok, pixels = capture.read()
                 if not ok:
                     return
-                yield _rgb(pixels, str(self._path)), None
+                yield _rgb(pixels, str(self._path))
         finally:
             capture.release()
 
@@ -154,8 +156,8 @@ class ReplayCamera(Camera):
         self._source_or_none: _Source | None = None
         self._size = (0, 0)
         self._snaps = 0
-        self._snap_pictures: Iterator[tuple[npt.NDArray[Any], bytes | None]] = iter(())
-        self._pass: Iterator[tuple[npt.NDArray[Any], bytes | None]] = iter(())
+        self._snap_pictures: Iterator[Pixels | CodedPicture] = iter(())
+        self._pass: Iterator[Pixels | CodedPicture] = iter(())
         self._waiting: deque[Frame] = deque()
         self._taking = threading.Lock()
         self._newest: Frame | None = None
@@ -176,13 +178,13 @@ class ReplayCamera(Camera):
 
     def _do_open(self) -> None:
         source = _Source(self.options)
-        pixels, _ = next(iter(source), (None, None))
-        if pixels is None:
+        first = next(iter(source), None)
+        if first is None:
             raise ConnectError(
                 f"there is no picture in {self.options.path}", hint="check `path` of this camera"
             )
         self._source_or_none = source
-        self._size = (int(pixels.shape[1]), int(pixels.shape[0]))
+        self._size = first.size if isinstance(first, CodedPicture) else first.shape[1::-1]
         self._snap_pictures, self._snaps = iter(source), 0
         self._settings = self._fixed(CameraSettings())
 
@@ -297,20 +299,16 @@ class ReplayCamera(Camera):
         while len(self._waiting) > self.options.queue_frames:
             self._waiting.popleft()
 
-    def _frame(
-        self, found: tuple[npt.NDArray[Any], bytes | None], number: int, at_ns: int
-    ) -> Frame:
-        pixels, encoded = found
+    def _frame(self, found: Pixels | CodedPicture, number: int, at_ns: int) -> Frame:
         self._last_ns = max(at_ns, self._last_ns + 1)
         return Frame(
-            pixels=pixels,
+            picture=found,
             camera=self._serial,
             sequence=number,
             captured_ns=self._last_ns,
             uncertainty_ns=0,
             exposure_s=self.options.exposure_s,
             linear=self.options.linear,
-            encoded=encoded,
             meta={"replay": self.options.path.name},
         )
 
@@ -324,19 +322,19 @@ def _pictures_of(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.suffix.lower() in _PICTURES), key=key)
 
 
-def _read_picture(path: Path) -> tuple[npt.NDArray[Any], bytes | None]:
+def _read_picture(path: Path) -> Pixels | CodedPicture:
     import cv2
 
     data = path.read_bytes()
     if path.suffix.lower() in _JPEG:
-        return decode_rgb(data), data
+        return coded_rgb(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise StorageError(f"{path} is no picture", hint="remove it from the folder")
-    return _rgb(pixels, str(path)), None
+    return _rgb(pixels, str(path))
 
 
-def _rgb(pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+def _rgb(pixels: npt.NDArray[Any], where: str) -> Pixels:
     """Return grey as H×W and colour as H×W×3 RGB, whatever shape OpenCV gave it."""
     if pixels.ndim == 2:
         return pixels

@@ -204,7 +204,7 @@ class UvcCamera(Camera):
             self.stop()
         self._snaps += 1
         return Frame(
-            pixels=frame.pixels,
+            picture=frame.pixels,
             camera=frame.camera,
             sequence=self._snaps - 1,
             captured_ns=frame.captured_ns,
@@ -239,7 +239,7 @@ class UvcCamera(Camera):
         now_ns = self.clock.now_ns()
         period_ns = 1e9 / self._mode[1] if self._mode[1] > 0 else 1e8
         frame = Frame(
-            pixels=np.ascontiguousarray(pixels[..., ::-1]) if pixels.ndim == 3 else pixels,
+            picture=np.ascontiguousarray(pixels[..., ::-1]) if pixels.ndim == 3 else pixels,
             camera=self._serial,
             sequence=number,
             captured_ns=now_ns - round(self.options.delay_s * 1e9),

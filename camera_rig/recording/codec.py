@@ -13,14 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from camera_rig.contracts import Frame
+from camera_rig.contracts import Frame, Pixels
 from camera_rig.errors import StorageError, UnsupportedError
 
 __all__ = ["CodecChoice", "choose_codec", "decode_picture", "encode_pixels", "native_extension"]
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _HEAD = struct.Struct(">4sBBBBII")
 """magic, bytes per value, channels (0: two axes), lag, compressed?, rows, columns."""
@@ -117,7 +114,7 @@ def decode_picture(extension: str, data: bytes) -> Pixels:
 def _decode_image(data: bytes, extension: str) -> Pixels:
     import cv2
 
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
     found = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if found is None:
         raise StorageError(f"a {extension} picture is damaged", hint="`rig take verify` the take")

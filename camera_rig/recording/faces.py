@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from camera_rig.contracts import Pixels
 from camera_rig.errors import ConnectError
 from camera_rig.recording.registration import CropBox
 from camera_rig.recording.truth import FrameTruth
 
 __all__ = ["BoxTrack", "DlibFaces", "Face", "FaceFinder", "TruthFaces"]
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 MARGIN = 1.9
 """Side of the crop over the width of the face: hair and chin are in it."""
 

@@ -167,7 +167,7 @@ class PlaybackCamera(Camera):
         frame = self._open_reader.frame(stored)
         first, last = self._stored[0].sequence, self._stored[-1].sequence
         return Frame(
-            pixels=frame.pixels,
+            picture=frame.pixels,
             camera=frame.camera,
             sequence=frame.sequence - first + self._round * (last - first + 1),
             captured_ns=captured_ns,

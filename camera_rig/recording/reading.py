@@ -194,7 +194,7 @@ class TakeReader:
         data = self.encoded(stored)
         extension = stored.ext.removesuffix(".enc")
         return Frame(
-            pixels=decode_picture(extension, data),
+            picture=decode_picture(extension, data),
             camera=stored.camera,
             sequence=stored.sequence,
             captured_ns=stored.captured_ns,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from camera_rig.contracts import (
@@ -14,13 +12,16 @@ from camera_rig.contracts import (
     CameraCapabilities,
     CameraMode,
     CameraSettings,
+    CodedPicture,
     DeviceContext,
     DeviceInfo,
     DriverOptions,
     Frame,
     Health,
+    Pixels,
 )
 from camera_rig.errors import ConfigError, StateError, UnsupportedError
+from camera_rig.jpeg import coded_rgb
 from camera_rig.twin._plug import Plugged
 from camera_rig.twin.cameras import CameraBody, Shot
 from camera_rig.twin.timing import FrameTimes
@@ -61,7 +62,7 @@ class TwinCamera(Camera):
         self._times: FrameTimes | None = None
         self._next = 0
         self._newest: tuple[int, Frame] | None = None
-        self._shown: tuple[bytes, npt.NDArray[np.uint8]] | None = None
+        self._shown: CodedPicture | None = None
         self._making = threading.Lock()
 
     def _do_open(self) -> None:
@@ -180,9 +181,9 @@ class TwinCamera(Camera):
         shot = Shot(mid_s, exposure_s, iso, number)
         stamp_s = self._body.clock.stamp_s(mid_s)
         if self._settings.mode is CameraMode.STILL and self._settings.linear:
-            return self._made(self._body.raw(shot), None, shot, stamp_s, number & 0xFFFFFFFF)
-        coded = self._body.coded_still(shot)
-        return self._made(_decoded(coded), coded, shot, stamp_s, number & 0xFFFFFFFF)
+            return self._made(self._body.raw(shot), shot, stamp_s, number & 0xFFFFFFFF)
+        coded = coded_rgb(self._body.coded_still(shot))
+        return self._made(coded, shot, stamp_s, number & 0xFFFFFFFF)
 
     def _frame(self, times: FrameTimes, k: int) -> Frame:
         """Make frame ``k`` once, whoever asks first."""
@@ -193,32 +194,29 @@ class TwinCamera(Camera):
                 times.true_s(k), self._live_exposure_s, self._iso, self._body.live_number(k)
             )
             if self._shown is None or not self._body.frozen(times, k):
-                coded = self._body.live(shot)
-                self._shown = (coded, _decoded(coded))
-            coded, pixels = self._shown
-            frame = self._made(pixels, coded, shot, times.stamp_s(k), k)
+                self._shown = coded_rgb(self._body.live(shot))
+            frame = self._made(self._shown, shot, times.stamp_s(k), k)
             self._newest = (k, frame)
             return frame
 
     def _made(
         self,
-        pixels: npt.NDArray[Any],
-        coded: bytes | None,
+        picture: Pixels | CodedPicture,
         shot: Shot,
         stamp_s: float,
         sequence: int,
     ) -> Frame:
         timing = self._body.options.timing
+        linear = not isinstance(picture, CodedPicture)
         return Frame(
-            pixels=pixels,
-            encoded=coded,
+            picture=picture,
             camera=self._plug.info().serial,
             sequence=sequence,
             captured_ns=self._plug.world.to_ns(stamp_s),
             uncertainty_ns=round(1e9 * timing.stamp_uncertainty_s),
             exposure_s=shot.exposure_s,
-            linear=coded is None,
-            meta=self._meta(coded is None, shot.iso),
+            linear=linear,
+            meta=self._meta(linear, shot.iso),
         )
 
     def _meta(self, linear: bool, iso: int) -> dict[str, Any]:
@@ -242,12 +240,3 @@ class TwinCamera(Camera):
         if self._times is None:
             raise StateError(f"{self.name} is not streaming", hint="call start() first")
         return self._times
-
-
-def _decoded(coded: bytes) -> npt.NDArray[np.uint8]:
-    import cv2
-
-    rgb = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if rgb is None:
-        raise UnsupportedError("a JPEG could not be decoded", hint="check the OpenCV build")
-    return np.asarray(rgb, dtype=np.uint8)

@@ -201,7 +201,7 @@ class Deidentifier:
             return core.blank(Blank.FAILED, "the frame could not be decoded")
         frame = PrivacyFrame(
             Frame(
-                pixels=picture,
+                picture=picture,
                 camera=_FILE_CAMERA,
                 sequence=number,
                 captured_ns=now_ns,

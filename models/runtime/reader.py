@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from camera_rig.config import CameraConfig
 from camera_rig.contracts import Frame
-from camera_rig.errors import RigError, RigTimeoutError
+from camera_rig.errors import RigError, RigTimeoutError, StorageError
 from camera_rig.rig import Rig
 from models.runtime.live_data import CameraFigures, PrivacyFrame
 from models.runtime.meter import Rate
@@ -48,7 +48,7 @@ class FrameReader:
         """Return the next new frame, or None when none came within ``timeout_s`` (s).
 
         A camera that is lost is opened again from time to time; a picture that only
-        repeats the one before is not a new frame.
+        repeats the one before, or does not decode, is not a new frame.
         """
         try:
             with self._lock:
@@ -123,10 +123,16 @@ class FrameReader:
                 self.trouble = "the camera repeats one picture"
                 return None
             self._lost += max(0, frame.sequence - previous.sequence - 1)
+        try:
+            accepted = PrivacyFrame(frame, self._serial, now_ns)
+        except StorageError as error:  # a picture that was damaged on its way: the link stands
+            self.trouble = error.message
+            self._lost += 1
+            return None
         self.trouble = ""
         self._received += 1
         self._rate.tick(now_ns * 1e-9)
-        return PrivacyFrame(frame, self._serial, now_ns)
+        return accepted
 
     def _note_lost(self, error: RigError) -> None:
         self.trouble = error.message

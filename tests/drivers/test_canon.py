@@ -11,7 +11,6 @@ import pytest
 
 from camera_rig.clock import SystemClock
 from camera_rig.contracts import CameraMode, CameraSettings, Device, DeviceContext, Frame
-from camera_rig.drivers._jpeg import jpeg_size
 from camera_rig.drivers.canon import CanonCamera, CanonOptions, find_canons
 from camera_rig.errors import (
     ConfigError,
@@ -21,6 +20,7 @@ from camera_rig.errors import (
     StateError,
     UnsupportedError,
 )
+from camera_rig.jpeg import jpeg_size
 from camera_rig.peers import PeerProcess
 from camera_rig.peers.m50 import M50Options
 from tests.contract import Cable, CameraContract

@@ -1,17 +1,20 @@
 """The policy of the contracts: what every driver gets for nothing."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camera_rig.clock import ManualClock
-from camera_rig.contracts import CameraMode, CameraSettings, DeviceContext, Frame
+from camera_rig.contracts import CameraMode, CameraSettings, CodedPicture, DeviceContext, Frame
 from camera_rig.errors import (
     ConnectError,
     RigTimeoutError,
     SafetyError,
     StateError,
+    StorageError,
     UnsupportedError,
 )
 from tests.support.toy_drivers import ToyCamera, ToyLight, ToyMirror, ToyOptions, ToyStage
@@ -23,7 +26,7 @@ def make(driver, **options):
 
 def frame(**changes):
     values = {
-        "pixels": np.zeros((2, 3), np.uint8),
+        "picture": np.zeros((2, 3), np.uint8),
         "camera": "A",
         "sequence": 0,
         "captured_ns": 0,
@@ -43,7 +46,50 @@ def test_frame_pixels_cannot_be_written():
 )
 def test_frame_refuses_what_is_no_picture(bad):
     with pytest.raises(ValueError, match="pixels must be"):
-        frame(pixels=bad)
+        frame(picture=bad)
+
+
+def coded(decode, size=(3, 2)):
+    return CodedPicture(b"as sent", size, decode)
+
+
+def test_coded_picture_is_decoded_once_and_only_when_looked_at():
+    asked = []
+
+    def decode(data):
+        asked.append(data)
+        return np.full((2, 3), 7, np.uint8)
+
+    one = frame(picture=coded(decode))
+    other = one.with_meta(a=1)
+    assert (one.size, one.encoded, asked) == ((3, 2), b"as sent", [])
+    assert one.pixels.tolist() == other.pixels.tolist() == [[7] * 3] * 2
+    assert asked == [b"as sent"]
+    with pytest.raises(ValueError, match="read-only"):
+        one.pixels[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "why"), [(np.zeros((3, 2), np.uint8), "announced"), (np.zeros((2, 3)), "must be")]
+)
+def test_coded_picture_that_decodes_to_something_else_is_refused(pixels, why):
+    with pytest.raises(ValueError, match=why):
+        _ = frame(picture=coded(lambda _: pixels)).pixels
+
+
+def test_damaged_picture_is_told_by_whoever_looks():
+    def decode(_):
+        raise StorageError("torn", hint="check the cable")
+
+    torn = frame(picture=coded(decode))
+    for _ in range(2):
+        with pytest.raises(StorageError, match="torn"):
+            _ = torn.pixels
+
+
+def test_frames_do_not_change():
+    with pytest.raises(FrozenInstanceError):
+        frame().sequence = 3
 
 
 def test_frame_meta_cannot_be_written_and_size_is_width_height():

@@ -8,8 +8,8 @@ import struct
 import numpy as np
 import pytest
 
-from camera_rig.drivers._jpeg import decode_rgb, jpeg_size
 from camera_rig.errors import ConnectError, StorageError
+from camera_rig.jpeg import decode_rgb, jpeg_size
 from camera_rig.peers import PeerProcess
 from camera_rig.peers._eos import (
     APERTURES,

@@ -93,7 +93,7 @@ class DrawnCamera(Camera):
         self._next = number + 1
         pixels = self._pictures[number % self._KINDS]
         made = Frame(
-            pixels=pixels,
+            picture=pixels,
             camera=o.serial,
             sequence=number,
             captured_ns=self._at(number) + o.offset_ns,

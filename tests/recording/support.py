@@ -40,7 +40,7 @@ def jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
 def frame(role: str, number: int, *, captured_ns: int | None = None, encoded: bool = True) -> Frame:
     pixels = picture(number)
     return Frame(
-        pixels=pixels,
+        picture=pixels,
         camera=SERIALS[role],
         sequence=number,
         captured_ns=number * PERIOD_NS if captured_ns is None else captured_ns,

@@ -7,15 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camera_rig.clock import ManualClock
+from camera_rig.config import load_config
 from camera_rig.contracts import Frame
+from camera_rig.drivers.replay import ReplayOptions
 from camera_rig.errors import ConfigError, ConnectError, PrivacyError, UnsupportedError
 from camera_rig.optics import Coefficients, Order, Unit
 from camera_rig.rig import Rig
 from camera_rig.twin.faults import Fault, FaultKind
 from models.runtime.core import Painting
 from models.runtime.gate import Refused
-from models.runtime.live_data import Blank, PrivacyFrame
+from models.runtime.live_data import Blank, PrivacyFrame, encode_jpeg
 from models.runtime.meter import Spent
+from models.runtime.reader import FrameReader
 from models.runtime.watch import Confirmed, MirrorWatch
 from tests.runtime.live_rig import PAINT, AlwaysAFace, stepped
 
@@ -246,6 +250,26 @@ def test_a_picture_sharper_than_the_shape_allows_is_a_card(steps):
     painting = steps.core.paint(PrivacyFrame(frame, "x", soft.received_ns), AlwaysAFace())
     shown, view = steps.core.show(painting, Confirmed(), None)
     assert shown.why is Blank.SHARP and view is None
+
+
+def test_a_damaged_picture_is_not_a_frame_and_no_lost_link(tmp_path):
+    whole = encode_jpeg(np.full((64, 96, 3), 128, np.uint8), 80)
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(whole)
+    (tmp_path / "1.jpg").write_bytes(whole[: whole.index(b"\xff\xda")])  # a header, no picture
+    config = load_config("simulated")
+    replay = config.devices["privacy"].model_copy(
+        update={"driver": "replay", "options": ReplayOptions(path=tmp_path, fps=30.0)}
+    )
+    config = config.model_copy(update={"devices": {**config.devices, "privacy": replay}})
+    with Rig.open(config, clock=ManualClock(), only={"privacy"}) as rig:
+        reader = FrameReader(rig, recover_s=1.0)
+        assert reader.next(0.1).sequence == 0
+        assert reader.next(0.1) is None
+        assert "do not decode" in reader.trouble
+        figures = reader.figures()
+        assert (figures.lost, figures.reopened) == (1, 0)
+        reader.close()
 
 
 def test_a_repeated_picture_is_not_a_new_frame(steps):

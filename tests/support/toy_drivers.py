@@ -71,7 +71,7 @@ class ToyCamera(_ToyLink, Camera):
 
     def push(self, sequence: int, value: int = 0) -> None:
         frame = Frame(
-            pixels=np.full((3, 4), value, np.uint8),
+            picture=np.full((3, 4), value, np.uint8),
             camera=self.options.serial,
             sequence=sequence,
             captured_ns=self.clock.now_ns(),

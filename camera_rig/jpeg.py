@@ -1,13 +1,14 @@
-"""JPEG facts and decoding, shared by the camera drivers."""
+"""JPEG facts and decoding, one way for drivers, twin and recordings."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from camera_rig.contracts import CodedPicture
 from camera_rig.errors import StorageError
 
-__all__ = ["decode_rgb", "jpeg_size"]
+__all__ = ["coded_rgb", "decode_rgb", "jpeg_size"]
 
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -32,15 +33,25 @@ def jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
     )
 
 
+def coded_rgb(data: bytes) -> CodedPicture:
+    """Return the JPEG as a picture that is decoded when somebody looks at it.
+
+    Raises:
+        StorageError: The bytes do not begin like a JPEG.
+    """
+    return CodedPicture(data, jpeg_size(data), decode_rgb)
+
+
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
-    """Return the picture as H×W×3 RGB, uint8.
+    """Return the picture as H×W×3 RGB, uint8, as the sensor has it: never turned.
 
     Raises:
         StorageError: The bytes do not decode.
     """
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise StorageError(
             f"{len(data)} bytes from the camera do not decode as a picture",
