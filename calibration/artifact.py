@@ -186,10 +186,13 @@ class CalibrationStore:
             return active
         fits = [a for a in known if a.id == ref] or [a for a in known if a.id.startswith(ref)]
         if len(fits) != 1:
-            word = "no" if not fits else f"{len(fits)}"
+            told = f"{len(fits)} calibrations are called {ref!r}"
+            if not fits:
+                told = f"no calibration {ref!r}: no id begins so, and none of that name is in use"
             raise ConfigError(
-                f"{word} calibrations are called {ref!r}",
-                hint="`rig calibrate list` shows their ids; the start of an id is enough",
+                told,
+                hint="`rig calibrate list` shows their ids, the start of one is enough; "
+                "`rig calibrate all` makes what is missing",
             )
         return fits[0]
 
@@ -287,21 +290,35 @@ class Partial:
     def begin(self, key: str) -> bool:
         """Open for a run described by ``key``; True if steps of the same run are there."""
         marker = self.folder / "run.json"
-        if marker.exists() and json.loads(marker.read_text()).get("key") == key:
+        if self._key(marker) == key:
             return bool(self.steps())
         self.clear()
         _write_json(marker, {"key": key})
         return False
 
+    def _key(self, marker: Path) -> str | None:
+        try:
+            key: str | None = json.loads(marker.read_text(encoding="utf-8")).get("key")
+        except (OSError, ValueError):  # none, or torn by a power cut: begin anew
+            return None
+        return key
+
     def steps(self) -> set[str]:
         """Return the names of the steps that are done."""
-        return {path.stem for path in self.folder.glob("*.npz")}
+        # A file that a killed run left half written begins with a dot.
+        return {p.stem for p in self.folder.glob("*.npz") if not p.name.startswith(".")}
 
     def put(self, step: str, arrays: Mapping[str, Any]) -> None:
         """Keep the data of one step."""
         aside = self.folder / f".{step}.tmp.npz"
-        np.savez(aside, **dict(arrays))
-        aside.rename(self.folder / f"{step}.npz")
+        try:
+            np.savez(aside, **dict(arrays))
+            aside.replace(self.folder / f"{step}.npz")
+        except OSError as error:
+            raise StorageError(
+                f"cannot keep what was measured in {self.folder}: {error}",
+                hint="make room on the disk; the same command then goes on from there",
+            ) from error
 
     def get(self, step: str) -> dict[str, Any]:
         """Return the data of one step."""
@@ -339,4 +356,7 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
         aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         aside.replace(path)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}", hint="check the folder") from error
+        raise StorageError(
+            f"cannot write {path}: {error}",
+            hint="check that `calibration.root` of the configuration may be written, and the disk",
+        ) from error

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.artifact import CalibrationStore
+from calibration.artifact import CalibrationStore, Present
 from calibration.influence import InfluenceProcedure
-from calibration.procedure import Procedure, present
+from calibration.procedure import Procedure
 from calibration.psf import PsfProcedure
 from calibration.realise import RealiseProcedure
 from calibration.registration import RegistrationProcedure
 from calibration.sensor import SensorProcedure
 from calibration.sync import SyncBy, SyncProcedure
+from camera_rig.config import coefficient_file
 from camera_rig.errors import ConfigError
 from camera_rig.optics import Coefficients
-from camera_rig.rig import Rig
 
-__all__ = ["ORDER", "Choices", "build", "fresh"]
+__all__ = ["ORDER", "Choices", "build", "checked", "fresh"]
 
 ORDER = ("sensor", "sync", "psf", "registration", "influence", "realise")
 """What ``rig calibrate all`` runs, in this order."""
+PUBLISHED = "lopez2024"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Choices:
     """What a user may choose about the procedures.
 
     Args:
-        coefficients: File with the shape to realise; None takes the published set.
+        coefficients: File with the shape to realise, or the name of one that ships; None takes
+            the published set.
         sync_by: What both cameras look at to compare their clocks.
         natural_scene: Register by whatever stands there when no board is found.
     """
@@ -52,23 +55,29 @@ def build(name: str, choices: Choices = Choices()) -> Procedure:
         "registration": lambda: RegistrationProcedure(natural_scene=choices.natural_scene),
         "influence": InfluenceProcedure,
         "realise": lambda: RealiseProcedure(
-            Coefficients.load(choices.coefficients or _published())
+            Coefficients.load(coefficient_file(choices.coefficients or PUBLISHED))
         ),
     }
-    if name not in makers:
+    return makers[checked(name)]()
+
+
+def checked(name: str) -> str:
+    """Return the name of a procedure.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in ORDER:
+        near = difflib.get_close_matches(name, ORDER, n=1)
         raise ConfigError(
-            f"there is no calibration named {name!r}", hint=f"one of: {', '.join(ORDER)}"
+            f"there is no calibration named {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else ""),
+            hint=f"one of: {', '.join(ORDER)}",
         )
-    return makers[name]()
+    return name
 
 
-def fresh(store: CalibrationStore, rig: Rig, name: str) -> bool:
+def fresh(store: CalibrationStore, now: Present, name: str) -> bool:
     """Return whether a procedure has an accepted result in use that still holds."""
     active = store.active(name)
-    return active is not None and not store.stale(active, present(rig))
-
-
-def _published() -> Path:
-    from camera_rig.config import coefficient_file
-
-    return coefficient_file("lopez2024")
+    return active is not None and not store.stale(active, now)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from calibration import stacks
 from calibration.artifact import Artifact, HeldOut
-from calibration.influence_figures import pictures
+from calibration.influence_figures import Seen, pictures
 from calibration.layout import find_layout, harmonic_signs
 from calibration.loop import Loop, fit_loop, sweep_levels
 from calibration.mirror_files import keep_for_mirror
@@ -26,13 +26,13 @@ from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, PointCamera
 from calibration.poke_fits import BIAS_WAVES, WAVE_UM, PokeFits
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
-from calibration.psf import inflation_note
+from calibration.psf import honest, inflation_note
 from camera_rig.bench import Bench
+from camera_rig.config import RigConfig
 from camera_rig.contracts import Volts
 from camera_rig.mirror.creep import CreepModel
 from camera_rig.mirror.influence import InfluenceMatrix, InfluenceModel, Provenance
 from camera_rig.optics import Mode, Order, modes
-from camera_rig.rig import Rig
 
 __all__ = ["InfluenceProcedure"]
 
@@ -76,9 +76,9 @@ class InfluenceProcedure(Procedure):
         self.pinhole_mm, self.frames = pinhole_mm, frames
         self.last_noll, self.sweep = last_noll, sweep
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
-        count = rig.mirror.actuators if rig.has("mirror") else 40
+        count = sum(config.bench.mirror.ring_segments)
         pictures_ = 3 + 2 * count + 2
         if self.sweep:
             pictures_ += len(sweep_levels()) + 1 + len(CREEP_S)
@@ -163,6 +163,15 @@ class InfluenceProcedure(Procedure):
             "defocus_gain": rest.gain,
             "chi2": pokes.chi2,
         }
+        doubt = np.sqrt(np.diag(honest(found[0]) + honest(found[1]))) / 2.0
+        seen = Seen(
+            modes=listed,
+            rest=rest.values,
+            rest_sigma=np.sqrt(np.diag(honest(rest))),
+            pattern=change / WAVE_UM,
+            pattern_sigma=doubt,
+            predicted=ahead,
+        )
         texts = {"influence.json": json.dumps(matrix.to_dict()) + "\n"}
         if loop is not None:
             figures["hysteresis"] = float(loop.model.opening().mean())
@@ -205,7 +214,7 @@ class InfluenceProcedure(Procedure):
             },
             arrays={"um_per_unit": matrix_um, "sigma_um": sigma / scale, "rest_um": resting},
             texts=texts,
-            pictures=pictures(matrix, layout, loop),
+            pictures=pictures(context.rig.config.bench, matrix, layout, loop, seen),
             notes=(*notes, *inflation_note(pokes.chi2)),
         )
 

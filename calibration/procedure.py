@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from calibration.artifact import (
 )
 from calibration.operator import Operator, SceneRequest
 from camera_rig import __version__
+from camera_rig.config import RigConfig
 from camera_rig.errors import RigError, StateError, UnsupportedError
 from camera_rig.interrupt import SafeInterrupt
 from camera_rig.rig import Rig
@@ -161,13 +162,13 @@ class Procedure(ABC):
     advice: ClassVar[str] = "look at the report, see that the scene is right, and run it again"
     """What to do when a run is rejected for no reason of its own."""
 
-    def roles(self, rig: Rig) -> tuple[str, ...]:
-        """Return the devices it needs on this rig, by role."""
+    def roles(self, there: Collection[str]) -> tuple[str, ...]:
+        """Return the devices it needs, by role, on a rig that has those that are ``there``."""
         return self.devices
 
     @abstractmethod
-    def plan(self, rig: Rig) -> Plan:
-        """Return what a run would do, without doing it."""
+    def plan(self, config: RigConfig) -> Plan:
+        """Return what a run would do on the rig of a configuration; no device is touched."""
 
     @abstractmethod
     def steps(self, context: Context) -> Iterator[Step]:
@@ -184,14 +185,29 @@ class Procedure(ABC):
         """Return what makes two runs the same run: the settings."""
         return json.dumps({k: repr(v) for k, v in sorted(vars(self).items())})
 
-    def why_not(self, rig: Rig, store: CalibrationStore) -> list[str]:
-        """Return every reason why it cannot run now."""
-        why = [f"the rig has no {role}" for role in self.roles(rig) if not rig.has(role)]
+    def why_not(
+        self,
+        there: Collection[str],
+        store: CalibrationStore,
+        now: Present,
+        coming: Collection[str] = (),
+    ) -> list[str]:
+        """Return every reason why it cannot run.
+
+        Args:
+            there: Roles of the devices that the rig has.
+            store: Where calibrations lie.
+            now: What the rig is now.
+            coming: Procedures that will have been run before it.
+        """
+        why = [f"the rig has no {role}" for role in self.roles(there) if role not in there]
         for name in self.needs:
             found = store.active(name)
+            if name in coming:
+                continue
             if found is None:
                 why.append(f"it needs an accepted {name} calibration")
-            elif stale := store.stale(found, present(rig)):
+            elif stale := store.stale(found, now):
                 why.append(f"its input {name} is stale: {stale[0]}")
         return why
 
@@ -207,7 +223,8 @@ def run(procedure: Procedure, context: Context) -> Artifact:
         StateError: It cannot run (every reason is told), or it found the wrong scene, no
             light or no fit; the attempt is kept as a rejected artifact.
     """
-    why = procedure.why_not(context.rig, context.store)
+    rig = context.rig
+    why = procedure.why_not(rig.devices, context.store, present(rig))
     if why:
         raise StateError(
             f"{procedure.name} cannot run: " + "; ".join(why),
@@ -216,13 +233,13 @@ def run(procedure: Procedure, context: Context) -> Artifact:
     partial = context.store.partial(procedure.name)
     if not procedure.resumable:
         partial.clear()
-    resumed = partial.begin(f"{config_hash(context.rig.config)} {procedure.key()}")
+    resumed = partial.begin(f"{config_hash(rig.config)} {procedure.key()}")
     try:
         fitted = _measured_and_fitted(procedure, context, partial)
     except (StateError, UnsupportedError) as error:
         partial.clear()
         failed = _record(procedure, context, (error.message,), error.hint)
-        _write(failed, Fitted({}, _NOT_CHECKED), context)
+        _write(failed, Fitted({}, _NOT_CHECKED), context, procedure.title)
         report = context.store.folder(failed) / "report.html"
         told = f"{error.hint} (the attempt is kept as rejected: {report})"
         raise type(error)(error.message, hint=told) from error
@@ -237,7 +254,7 @@ def run(procedure: Procedure, context: Context) -> Artifact:
             "notes": (*fitted.notes, *(["taken up after an interruption"] if resumed else [])),
         }
     )
-    _write(artifact, fitted, context)
+    _write(artifact, fitted, context, procedure.title)
     partial.clear()
     if artifact.status == "accepted":
         context.store.use(artifact)
@@ -290,7 +307,7 @@ def _record(
 ) -> Artifact:
     """Return the stamped record of a run, accepted when there are no reasons against it."""
     rig = context.rig
-    now, roles = present(rig), procedure.roles(rig)
+    now, roles = present(rig), procedure.roles(rig.devices)
     inputs = {
         **{name: context.optional(name) for name in procedure.uses},
         **{name: context.input(name) for name in procedure.needs},
@@ -310,10 +327,10 @@ def _record(
     )
 
 
-def _write(artifact: Artifact, fitted: Fitted, context: Context) -> None:
+def _write(artifact: Artifact, fitted: Fitted, context: Context, title: str) -> None:
     from calibration.report import render
 
-    texts = {**fitted.texts, "report.html": render(artifact, fitted.pictures)}
+    texts = {**fitted.texts, "report.html": render(artifact, fitted.pictures, title)}
     context.store.save(artifact, fitted.arrays, texts)
 
 

@@ -21,8 +21,8 @@ from calibration.retrieval import Retrieval, retrieve
 from calibration.stack import PsfStack
 from calibration.stacks import DEFOCUS
 from calibration.unknowns import RetrievalOptions
+from camera_rig.config import RigConfig
 from camera_rig.optics import Coefficients, Order, Unit, from_mode, modes
-from camera_rig.rig import Rig
 
 __all__ = [
     "PsfProcedure",
@@ -69,9 +69,9 @@ class PsfProcedure(Procedure):
         self.pinhole_mm, self.frames = pinhole_mm, frames
         self.field_mm, self.last_noll = field_mm, last_noll
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
-        places = 1 + (len(self.field_mm) if rig.has("stage") else 0)
+        places = 1 + (len(self.field_mm) if "stage" in config.devices else 0)
         moves = 40 + 4 * places
         exposures = places * 4 * 3 * (self.frames + 3)
         return Plan(moves, exposures, 0.5 + exposures * 0.5 / 60.0, POINT.instruction)
@@ -149,7 +149,7 @@ class PsfProcedure(Procedure):
                 "expected_e": green.expected_e,
                 "centre_px": data["middle"]["g_centre_px"],
             },
-            pictures=pictures(green, stack.only([0, 1, 3])),
+            pictures=pictures(green, stacks_["green"], source, _plane_names(green.gain)),
             problems=tuple(
                 f"the {c} PSF does not fit any shape: {misfit[c]:.0%} of it are left" for c in bad
             ),
@@ -270,6 +270,12 @@ def prediction_error(plane: PsfStack, shape: Coefficients, source: PointSource) 
     )
     result = retrieve(plane, options)
     return fit_error(result, plane)
+
+
+def _plane_names(gain: float) -> tuple[str, ...]:
+    """Return what the planes of a fit are called, by the defocus that the mirror really made."""
+    waves = DIVERSITY_WAVES * gain
+    return (f"defocus −{waves:.2f} waves", f"defocus +{waves:.2f} waves", "mirror at rest")
 
 
 def _times(coefficients: Coefficients, factor: float) -> Coefficients:

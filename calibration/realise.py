@@ -8,6 +8,7 @@ in the picture, so it is corrected with the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,10 +22,11 @@ from calibration.operator import SceneRequest
 from calibration.point_camera import POINT, pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.psf import honest, inflation_note
-from calibration.psf_figures import mode_bars
+from calibration.psf_figures import expected
+from calibration.realise_figures import pictures
 from calibration.retrieval import Retrieval
-from camera_rig.optics import Coefficients, Mode, Unit
-from camera_rig.rig import Rig
+from camera_rig.config import RigConfig
+from camera_rig.optics import Coefficients, Mode, Pupil, Unit
 
 __all__ = ["RealiseProcedure"]
 
@@ -66,7 +68,7 @@ class RealiseProcedure(Procedure):
         self.wanted, self.iterations = wanted, iterations
         self.pinhole_mm, self.frames, self.target_waves = pinhole_mm, frames, target_waves
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
         planes = 3 * (self.iterations + 2)
         exposures = planes * (self.frames + 1)
@@ -123,16 +125,12 @@ class RealiseProcedure(Procedure):
                 "sigma_waves": sigma.tolist(),
                 "command_v": stacks.to_volts(context.rig.mirror, loop["commands"][-1]).tolist(),
             },
-            arrays={"values": loop["values"], "commands": loop["commands"]},
+            arrays={
+                name: loop[name]
+                for name in ("values", "commands", "light_wanted", "light_before", "light_after")
+            },
             texts={"coefficients.yaml": _as_yaml(shape)},
-            pictures=[
-                (
-                    "Wanted and shown",
-                    "Coefficients after calibration with one standard deviation, and the wanted.",
-                    partial(mode_bars, listed, values, sigma, wanted),
-                ),
-                ("Convergence", "What is left after each correction.", partial(_steps, residual)),
-            ],
+            pictures=pictures(listed, wanted, loop, _pupil(context), self.target_waves),
             problems=tuple(problems),
             notes=inflation_note(float(loop["chi2"][-1])),
         )
@@ -150,6 +148,8 @@ class RealiseProcedure(Procedure):
             commands.append(command.copy())
             responses.append(run.response())
             residuals.append(run.residual(result))
+            if iteration == 0:
+                before = _light(run, result)
             stalled = iteration >= 2 and residuals[-1] > 0.8 * min(residuals[:-1])
             if residuals[-1] < self.target_waves / 2 or stalled or iteration == self.iterations:
                 break
@@ -161,6 +161,7 @@ class RealiseProcedure(Procedure):
             found.append(run.measure(command))
             commands.append(command.copy())
             residuals.append(run.residual(found[-1]))
+        after, wanted = _light(run, found[-1]), _light(run, found[-1], self.wanted)
         held_before, held_after = run.held_out(found[-1], commands[-1])
         asked = [found[0].modes.index(mode) for mode in ASKED]
         factor = pupil_of(context).wavelengths_nm[0] / 550.0
@@ -171,6 +172,9 @@ class RealiseProcedure(Procedure):
             "chi2": np.array([r.chi2 for r in found]),
             "commands": np.array(commands),
             "measured_ns": run.measured_ns,
+            "light_before": before,
+            "light_after": after,
+            "light_wanted": wanted,
             "held_before": held_before,
             "held_after": held_after,
         }
@@ -190,10 +194,20 @@ def _as_yaml(shape: Coefficients) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def _steps(residual: Vector, figure: Any) -> None:
-    axes = figure.add_subplot()
-    axes.semilogy(np.arange(len(residual)), 1e3 * residual, "o-")
-    axes.axhline(1e3 * TARGET_WAVES, color="0.6", linewidth=0.8, label="target")
-    axes.set_xticks(np.arange(len(residual)))
-    axes.set(xlabel="correction", ylabel="residual, mwaves RMS")
-    axes.legend()
+def _light(run: ClosedLoop, found: Retrieval, shape: Coefficients | None = None) -> Vector:
+    """Return where the light of the plane without defocus went, or would go, as shares of it."""
+    plane = run.taken.planes - 1
+    if shape is None:
+        light = run.taken.images_e[plane] - found.background_e[plane]
+    else:
+        waves = shape.to(unit=Unit.WAVES_RMS, wavelength_nm=run.taken.wavelength_nm)
+        light = expected(run.taken, found, run.source, waves)[plane]
+    return np.asarray(light / found.flux_e[plane])
+
+
+def _pupil(context: Context) -> Pupil:
+    """Return the optics with the pixels of :func:`calibration.stacks.unpack`."""
+    pupil = pupil_of(context)
+    if not stacks.binned(pupil):
+        return pupil
+    return replace(pupil, pixel_um=2.0 * pupil.pixel_um)

@@ -23,10 +23,10 @@ from calibration.plane_map import PlaneMap, centroid_shift_px, fit_plane_map, rm
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.registration_figures import pictures
 from calibration.resting_spot import resting_kernel
+from camera_rig.config import RigConfig
 from camera_rig.contracts import Camera, CameraMode, CameraSettings
 from camera_rig.errors import StateError
 from camera_rig.optics import Coefficients, Unit
-from camera_rig.rig import Rig
 
 __all__ = ["PlaneMap", "RegistrationProcedure", "centroid_shift_px", "fit_plane_map"]
 
@@ -67,7 +67,7 @@ class RegistrationProcedure(Procedure):
     def __init__(self, board: Board = Board(), natural_scene: bool = False) -> None:
         self.board, self.natural_scene = board, natural_scene
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
         notes = ("without a board: whatever stands there",) if self.natural_scene else ()
         exposures = 2 * 12 * len(POSES)

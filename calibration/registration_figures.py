@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from calibration.plane_map import PlaneMap, Points
+from calibration.plots import BLUE, ORANGE
 
 __all__ = ["pictures"]
+
+ENLARGED = 100.0
+"""How much longer an error is drawn than it is."""
 
 
 def pictures(
@@ -20,7 +24,8 @@ def pictures(
     return [
         (
             "Error map",
-            "What is left at each place, in the privacy picture; arrows 100 times enlarged.",
+            "What is left at each place, in the privacy picture. The frame is the whole picture: "
+            "where no place was seen, the map is drawn on from its neighbours.",
             partial(_errors, mapped, privacy, error, held),
         ),
         (
@@ -33,21 +38,22 @@ def pictures(
 
 def _errors(mapped: PlaneMap, privacy: Points, error: Points, held: Any, figure: Any) -> None:
     axes = figure.add_subplot()
-    for chosen, colour, label in ((~held, "#3b6ea5", "fitted"), (held, "#d98c1f", "held out")):
-        axes.quiver(
+    for chosen, colour, label in ((~held, BLUE, "fitted"), (held, ORANGE, "held out")):
+        arrows = axes.quiver(
             privacy[chosen, 0],
             privacy[chosen, 1],
-            100 * error[chosen, 0],
-            100 * error[chosen, 1],
+            error[chosen, 0],
+            error[chosen, 1],
             angles="xy",
             scale_units="xy",
-            scale=1.0,
+            scale=1.0 / ENLARGED,
             width=0.003,
             color=colour,
             label=label,
         )
     _frame(mapped, axes)
-    axes.legend(loc="upper right")
+    axes.quiverkey(arrows, 0.7, 1.04, 0.5, "0.5 px", labelpos="E", color="0.3")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False)
 
 
 def _sigma(mapped: PlaneMap, figure: Any) -> None:

@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from calibration.artifact import Artifact
+from calibration.figure_words import mode_number, read
 
 __all__ = ["render"]
 
 _STYLE = """
 :root{--ink:#1c2430;--soft:#5b6675;--line:#e3e7ec;--good:#0a6b3d;--bad:#a3160a}
-body{font:15px/1.55 system-ui,sans-serif;max-width:58rem;margin:0 auto;padding:2rem 1.2rem 4rem;
+body{font:15px/1.55 system-ui,sans-serif;max-width:66rem;margin:0 auto;padding:2rem 1.2rem 4rem;
 color:var(--ink);background:#fff}
 h1{font-size:1.6rem;margin:0 0 .2rem} h2{font-size:1.1rem;margin:2.4rem 0 .6rem}
 .sub{color:var(--soft);margin:0 0 1.2rem}
@@ -28,9 +29,9 @@ background:#fdf4f3}
 .check{display:flex;gap:2.5rem;flex-wrap:wrap;margin:.6rem 0 0}
 .check div{min-width:7rem} .check span{display:block;color:var(--soft);font-size:.85rem}
 .check strong{font-size:1.35rem;font-variant-numeric:tabular-nums}
-.columns{display:flex;flex-wrap:wrap;gap:0 2.5rem;align-items:flex-start}
+.columns{display:flex;flex-wrap:wrap;gap:0 2rem;align-items:flex-start}
 table{border-collapse:collapse} tr{break-inside:avoid}
-td,th{padding:.22rem .9rem .22rem 0;text-align:left;border-bottom:1px solid var(--line);
+td,th{padding:.22rem .7rem .22rem 0;text-align:left;border-bottom:1px solid var(--line);
 font-weight:400;vertical-align:top} th{color:var(--soft);white-space:nowrap}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.e{color:var(--soft);white-space:nowrap} td.u{color:var(--soft)}
@@ -38,38 +39,29 @@ figure{margin:.4rem 0 1rem} figcaption{color:var(--soft);font-size:.9rem}
 img{max-width:100%;border:1px solid var(--line);border-radius:.3rem}
 """
 
-_UNITS = {
-    "e_per_dn": "e⁻ per step",
-    "e_per_s": "e⁻/s",
-    "waves_rms": "waves RMS",
-    "waves": "waves",
-    "mm": "mm",
-    "ms": "ms",
-    "ppm": "ppm",
-    "px": "px",
-    "deg": "°",
-    "um": "µm",
-    "dn": "steps",
-    "s": "s",
-    "e": "e⁻",
-}
-"""How the endings of figures' names read, longest first."""
-_ONE_COLUMN = 12
+_ONE_COLUMN = 14
+"""Rows above which a table is set in two columns."""
 
 
-def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any], None]]]) -> str:
+def render(
+    artifact: Artifact,
+    pictures: Sequence[tuple[str, str, Callable[[Any], None]]],
+    title: str = "",
+) -> str:
     """Return the page of one artifact; pictures are embedded, nothing is loaded from outside.
 
     Args:
         artifact: The record.
+        title: What was calibrated, as words; the procedure's name if empty.
         pictures: (title, caption, function that draws on a matplotlib figure).
     """
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         f"<title>{_text(artifact.procedure)} {_text(artifact.id)}</title>",
         f"<style>{_STYLE}</style></head><body>",
-        f"<h1>Calibration: {_text(artifact.procedure)}</h1>",
-        f"<p class='sub'>{_text(artifact.id)} · {_text(_when(artifact.made_at))}</p>",
+        f"<h1>{_text(title or artifact.procedure)}</h1>",
+        f"<p class='sub'>calibration <b>{_text(artifact.procedure)}</b> · {_text(artifact.id)} · "
+        f"{_text(_when(artifact.made_at))}</p>",
         _verdict(artifact),
         _held_out(artifact),
     ]
@@ -91,9 +83,9 @@ def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any]
             [
                 ("devices", ", ".join(f"{k} {v}" for k, v in artifact.serials.items())),
                 ("calibrations", made_with or "none"),
-                ("mirror", "–" if artifact.mirror_c is None else f"{artifact.mirror_c:.1f} °C"),
-                ("configuration", artifact.config_hash),
-                ("software", artifact.software),
+                *_mirror(artifact),
+                ("configuration", f"{artifact.config_hash} (hash of bench and devices)"),
+                ("software", f"camera-rig {artifact.software}"),
             ]
         ),
     ]
@@ -102,8 +94,11 @@ def render(artifact: Artifact, pictures: Sequence[tuple[str, str, Callable[[Any]
 
 
 def _verdict(artifact: Artifact) -> str:
-    why = f": {_text(artifact.reason)}" if artifact.reason else ""
     todo = ""
+    if artifact.status == "accepted":
+        why = ": it improved a measurement that the fit had not seen."
+    else:
+        why = f": {_text(artifact.reason)}"
     if artifact.advice:
         todo = f"<p class='next'>What to do next: {_text(artifact.advice)}.</p>"
     return (
@@ -117,7 +112,7 @@ def _held_out(artifact: Artifact) -> str:
         return ""
     cells = [("before", f"{check.before:.3g}"), ("after", f"{check.after:.3g}")]
     if check.limit is not None:
-        cells.append(("limit", f"{check.limit:.3g}"))
+        cells.append(("must not exceed", f"{check.limit:.3g}"))
     shown = "".join(f"<div><span>{k}</span><strong>{v}</strong></div>" for k, v in cells)
     return (
         "<h2>Check on data the fit had not seen</h2>"
@@ -126,33 +121,38 @@ def _held_out(artifact: Artifact) -> str:
 
 
 def _figures(artifact: Artifact) -> str:
-    rows = []
+    """Return the figures as tables: what was found, and beside it a shape's coefficients."""
+    plain: list[str] = []
+    shape: list[str] = []
     for name, value in artifact.figures.items():
-        sigma = artifact.uncertainty.get(name)
-        error = "" if sigma is None else f"± {sigma:.2g}"
-        words, unit = _named(name)
-        rows.append(
-            f"<tr><th title='{_text(name)}'>{_text(words)}</th><td class='n'>{value:.5g}</td>"
-            f"<td class='e'>{error}</td><td class='u'>{unit}</td></tr>"
+        shown = read(name, value, artifact.uncertainty.get(name))
+        error = f"± {shown.error}" if shown.error else ""
+        row = (
+            f"<tr><th title='{_text(name)}'>{_text(shown.words)}</th>"
+            f"<td class='n'>{shown.value}</td>"
+            f"<td class='e'>{error}</td><td class='u'>{shown.unit}</td></tr>"
         )
-    half = len(rows) if len(rows) <= _ONE_COLUMN else (len(rows) + 1) // 2
-    parts = [rows[:half], rows[half:]]
-    tables = "".join("<table>" + "".join(part) + "</table>" for part in parts if part)
+        (plain if mode_number(name) is None else shape).append(row)
+    parts = [*_columns(plain), *([shape] if shape else [])]
+    tables = "".join("<table>" + "".join(part) + "</table>" for part in parts)
     return f"<div class='columns'>{tables}</div>"
 
 
-def _named(name: str) -> tuple[str, str]:
-    """Return a figure's name as words, and its unit."""
-    if "_at_" in name:  # the ending is where, not what
-        return name.replace("_", " "), ""
-    for ending, unit in _UNITS.items():
-        if name.endswith("_" + ending):
-            return name[: -len(ending) - 1].replace("_", " "), unit
-    return name.replace("_", " "), ""
+def _columns(rows: list[str]) -> list[list[str]]:
+    if len(rows) <= _ONE_COLUMN:
+        return [rows]
+    half = (len(rows) + 1) // 2
+    return [rows[:half], rows[half:]]
 
 
 def _when(made_at: str) -> str:
     return f"{datetime.fromisoformat(made_at):%d %B %Y, %H:%M:%S} UTC"
+
+
+def _mirror(artifact: Artifact) -> list[tuple[str, str]]:
+    if artifact.mirror_c is None:
+        return []
+    return [("mirror's temperature", f"{artifact.mirror_c:.1f} °C")]
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -18,9 +18,9 @@ from calibration.artifact import HeldOut
 from calibration.operator import SceneRequest
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.sensor_figures import pictures
+from camera_rig.config import RigConfig
 from camera_rig.contracts import CameraMode, CameraSettings
 from camera_rig.errors import StateError
-from camera_rig.rig import Rig
 
 __all__ = ["DARK", "FLAT", "SensorProcedure"]
 
@@ -34,6 +34,8 @@ FLAT = SceneRequest(
 )
 SHARES = (0.02, 0.05, 0.1, 0.18, 0.3, 0.42, 0.55, 0.68, 0.8, 0.9)
 HELD_OUT = 0.42
+LONGEST_LIVE_S = 1 / 34
+"""Longest exposure in live view, s: within a frame."""
 LINEAR_ENOUGH = 0.01
 """Largest deviation from a straight line, share of the signal, that PSF work bears."""
 
@@ -54,7 +56,7 @@ class SensorProcedure(Procedure):
     def __init__(self, role: str = "privacy", flats: int = 12) -> None:
         self.role, self.flats = role, flats
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
         exposures = 4 + 8 + 3 * len(SHARES) + self.flats + 12
         return Plan(
@@ -142,7 +144,7 @@ class SensorProcedure(Procedure):
                 "floor_dn2": floor,
             },
             arrays=arrays,
-            pictures=pictures(arrays, figures, departure, kept),
+            pictures=pictures(arrays, figures, departure, kept, place, LINEAR_ENOUGH),
             problems=tuple(problems),
         )
 
@@ -242,11 +244,9 @@ class SensorProcedure(Procedure):
         full_s = float(context.store.partial(self.name).get("level")["full_s"])
         light, code = [], []
         for share in (0.01, 0.03, 0.06, 0.1, 0.17, 0.27, 0.4, 0.55, 0.7, 0.85):
+            exposure_s, speed = _live_exposure(camera, share * full_s)
             settings = CameraSettings(
-                exposure_s=share * full_s,
-                iso=linear.lowest_iso(camera),
-                mode=CameraMode.LIVE,
-                linear=False,
+                exposure_s=exposure_s, iso=speed, mode=CameraMode.LIVE, linear=False
             )
             if camera.capabilities.why_not(settings):
                 continue
@@ -258,7 +258,9 @@ class SensorProcedure(Procedure):
                 camera.stop()
             height, width = frame.pixels.shape[:2]
             part = frame.pixels[height // 3 : -height // 3, width // 3 : -width // 3]
-            light.append(share)
+            # By what the camera did: in live view no exposure is longer than a frame.
+            gain = 1.0 if speed is None else speed / min(camera.capabilities.iso)
+            light.append(frame.exposure_s * gain / full_s)
             code.append(float(np.mean(part[..., 1] if part.ndim == 3 else part)))
         return {"light": np.array(light), "code": np.array(code)}
 
@@ -269,6 +271,16 @@ class SensorProcedure(Procedure):
         exposure_s = float(np.clip(share * full_s, low_s, high_s))
         linear.set_still(camera, exposure_s, linear.lowest_iso(camera))
         return camera
+
+
+def _live_exposure(camera: Any, wanted_s: float) -> tuple[float, int | None]:
+    """Return exposure (s) and speed that give as much as ``wanted_s`` at the lowest speed."""
+    offered = sorted(camera.capabilities.iso)
+    if not offered:
+        return wanted_s, None
+    fast = [iso for iso in offered if wanted_s * offered[0] / iso <= LONGEST_LIVE_S]
+    speed = fast[0] if fast else offered[-1]
+    return wanted_s * offered[0] / speed, speed
 
 
 def _camera(context: Context, role: str) -> Any:

@@ -10,7 +10,7 @@ long time give the drift.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Any, ClassVar
@@ -21,9 +21,10 @@ import numpy.typing as npt
 from calibration import lamp_sync, motion_sync, stacks
 from calibration.artifact import HeldOut
 from calibration.motion import Delay
+from calibration.plots import BLUE, ORANGE
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
+from camera_rig.config import RigConfig
 from camera_rig.recording.clockmodel import ClockModel
-from camera_rig.rig import Rig
 
 __all__ = ["SyncBy", "SyncProcedure", "fit_clock"]
 
@@ -72,31 +73,31 @@ class SyncProcedure(Procedure):
     ) -> None:
         self.by, self.bursts, self.burst_s, self.span_s = by, bursts, burst_s, span_s
 
-    def roles(self, rig: Rig) -> tuple[str, ...]:
+    def roles(self, there: Collection[str]) -> tuple[str, ...]:
         """Return the cameras, and the lamp or the mirror."""
-        return (*self.devices, "light" if self.way(rig) is SyncBy.LIGHT else "mirror")
+        return (*self.devices, "light" if self.way(there) is SyncBy.LIGHT else "mirror")
 
-    def way(self, rig: Rig) -> SyncBy:
-        """Return light or motion: what :attr:`by` means on this rig."""
+    def way(self, there: Collection[str]) -> SyncBy:
+        """Return light or motion: what :attr:`by` means on a rig with these devices."""
         if self.by is not SyncBy.AUTO:
             return self.by
-        return SyncBy.LIGHT if rig.has("light") else SyncBy.MOTION
+        return SyncBy.LIGHT if "light" in there else SyncBy.MOTION
 
-    def plan(self, rig: Rig) -> Plan:
+    def plan(self, config: RigConfig) -> Plan:
         """Return what a run would do."""
         minutes = self.span_s / 60.0 + 0.5
-        if self.way(rig) is SyncBy.LIGHT:
+        if self.way(config.devices) is SyncBy.LIGHT:
             frames = int(self.bursts * self.burst_s * 60)
             return Plan(0, frames, minutes, lamp_sync.LAMP_LIT.instruction)
         flips = 4 * motion_sync.CLAPS
         frames = int(self.bursts * self.burst_s / 2 * 60 + flips * 9)
         scene = f"{motion_sync.STILL.instruction} Later: {motion_sync.MOVING.instruction}"
-        note = "the rig has no lamp: clocks are compared by motion and the mirror's clap"
+        note = "without a lamp: clocks are compared by motion and the mirror's clap"
         return Plan(40 + flips, frames, minutes + 1.0, scene, (note,))
 
     def steps(self, context: Context) -> Iterator[Step]:
         """Yield the bursts, the pause before each but the first; by motion, claps around."""
-        motion = self.way(context.rig) is SyncBy.MOTION
+        motion = self.way(context.rig.devices) is SyncBy.MOTION
         if motion:
             yield Step("clap-0", "mirror clap before", partial(self._clap, context, 0))
         for number in range(self.bursts):
@@ -110,7 +111,7 @@ class SyncProcedure(Procedure):
 
     def fit(self, context: Context, data: Mapping[str, Mapping[str, Any]]) -> Fitted:
         """Fit a line to the difference of stamps of the same moments; check on a quarter."""
-        way = self.way(context.rig)
+        way = self.way(context.rig.devices)
         bursts = {name: part for name, part in data.items() if name.startswith("burst")}
         more: dict[str, float] = {}
         sigma: dict[str, float] = {}
@@ -151,8 +152,9 @@ class SyncProcedure(Procedure):
             pictures=[
                 (
                     "Stamps of the same moment",
-                    "Above: side minus privacy. Below: what is left after the model.",
-                    partial(_draw, privacy_ns, gap_ms, left_ms),
+                    "Above: side minus privacy, and the fitted line. Below: what is left. Moments "
+                    "in orange were not fitted: the check is made on them.",
+                    partial(_draw, privacy_ns, gap_ms, left_ms, held),
                 )
             ],
             problems=tuple(_problems(way, model, len(privacy_ns))),
@@ -160,7 +162,7 @@ class SyncProcedure(Procedure):
         )
 
     def _burst(self, context: Context, number: int) -> dict[str, Any]:
-        motion = self.way(context.rig) is SyncBy.MOTION
+        motion = self.way(context.rig.devices) is SyncBy.MOTION
         context.operator.provide(motion_sync.MOVING if motion else lamp_sync.LAMP_LIT)
         if number:
             self._pause(context)
@@ -268,10 +270,19 @@ def _notes(way: SyncBy, model: ClockModel, span_s: float) -> tuple[str, ...]:
     )
 
 
-def _draw(privacy_ns: Vector, gap_ms: Vector, left_ms: Vector, figure: Any) -> None:
+def _draw(
+    privacy_ns: Vector, gap_ms: Vector, left_ms: Vector, held: npt.NDArray[np.bool_], figure: Any
+) -> None:
+    figure.set_size_inches(8.0, 5.0)
     time_s = (privacy_ns - privacy_ns[0]) * 1e-9
+    order = np.argsort(time_s)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    upper.plot(time_s, gap_ms, ".")
-    upper.set_ylabel("side - privacy, ms")
-    lower.plot(time_s, left_ms, ".", color="#d98c1f")
-    lower.set(xlabel="time, s", ylabel="after the model, ms")
+    upper.plot(time_s[order], (gap_ms - left_ms)[order], "-", color="0.6", label="model")
+    for axes, values in ((upper, gap_ms), (lower, left_ms)):
+        axes.plot(time_s[~held], values[~held], ".", color=BLUE, label="fitted")
+        axes.plot(time_s[held], values[held], ".", color=ORANGE, label="held out")
+        axes.grid(color="0.9")
+    lower.axhline(0.0, color="0.6", linewidth=0.8)
+    upper.set_ylabel("side − privacy, ms")
+    lower.set(xlabel="time, s", ylabel="left after the model, ms")
+    upper.legend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -21,13 +21,17 @@ class SafeInterrupt:
 
     Args:
         on_first: Called at the first Ctrl-C, for example to print that it waits.
+        also: Further signals to treat like Ctrl-C, by name; those that this platform
+            does not have are passed over.
     """
 
-    def __init__(self, on_first: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, on_first: Callable[[], None] | None = None, also: Sequence[str] = ()
+    ) -> None:
         self._requested = threading.Event()
         self._on_first = on_first
-        self._previous: Any = None
-        self._installed = False
+        self._also = also
+        self._previous: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
@@ -44,10 +48,11 @@ class SafeInterrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Self:
-        """Take over SIGINT when this is the main thread."""
+        """Take over SIGINT, and what else was named, when this is the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-            self._installed = True
+            numbers = [getattr(signal, name, None) for name in ("SIGINT", *self._also)]
+            for number in filter(None, numbers):
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -56,10 +61,10 @@ class SafeInterrupt:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give SIGINT back."""
-        if self._installed:
-            signal.signal(signal.SIGINT, self._previous)
-            self._installed = False
+        """Give the signals back."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous.clear()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camera_rig.errors import ConfigError
+from cli._calibrate_view import print_plans, print_short, print_status, print_whole
 from cli._common import ConfigOption, JsonOption, console, emit, make_app, progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ app = make_app("Measure the instrument: sensor, clocks, geometry, PSF, mirror, w
 
 CoefficientsOption = Annotated[
     Path | None,
-    typer.Option("--coefficients", help="Shape for `realise`; the published set if not given."),
+    typer.Option(
+        "--coefficients",
+        help="Shape for `realise`, a file or a shipped name; the published set if not given.",
+    ),
 ]
 SyncByOption = Annotated[
     str,
@@ -56,19 +60,10 @@ def status(config: ConfigOption = "simulated", as_json: JsonOption = False) -> N
                 "id": "" if active is None else active.id,
                 "made_at": "" if active is None else active.made_at,
                 "why": why,
+                "begun": len(store.partial(name).steps()),
             }
         )
-
-    def render() -> None:
-        for row in rows:
-            typer.echo(f"{row['procedure']:<13} {row['state']:<8} {row['id']}")
-            for reason in row["why"]:
-                typer.echo(f"{'':<22} {reason}")
-        todo = [row["procedure"] for row in rows if row["state"] != "fresh"]
-        if todo:
-            typer.echo(f"next: rig calibrate run {todo[0]} --config {config}")
-
-    emit(rows, as_json, render)
+    emit(rows, as_json, lambda: print_status(rows, config))
 
 
 @app.command("list")
@@ -81,8 +76,10 @@ def list_(
 
     Example: rig calibrate list influence
     """
+    from calibration.catalogue import checked
+
     _, store = _store(config)
-    found = store.list(procedure)
+    found = store.list(None if procedure is None else checked(procedure))
 
     def render() -> None:
         for artifact in found:
@@ -90,7 +87,7 @@ def list_(
             used = "*" if active is not None and active.id == artifact.id else " "
             typer.echo(f"{used} {artifact.id}  {artifact.procedure:<13} {artifact.status}")
         if not found:
-            typer.echo("no calibration yet: rig calibrate all")
+            typer.echo(f"no calibration yet: rig calibrate all --config {config}")
 
     emit([artifact.model_dump(mode="json") for artifact in found], as_json, render)
 
@@ -103,7 +100,7 @@ def show(ref: RefArgument, config: ConfigOption = "simulated", as_json: JsonOpti
     """
     _, store = _store(config)
     artifact = store.load(ref)
-    emit(artifact.model_dump(mode="json"), as_json, lambda: _print(artifact, store))
+    emit(artifact.model_dump(mode="json"), as_json, lambda: print_whole(artifact, store))
 
 
 @app.command()
@@ -137,6 +134,7 @@ def use(
     even_rejected: Annotated[
         bool, typer.Option("--even-rejected", help="Take it although its check failed.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a calibration into use; the one before stays on disk.
 
@@ -149,7 +147,11 @@ def use(
     store.use(artifact, even_rejected=even_rejected)
     if artifact.procedure == "influence":
         keep_for_mirror(store, artifact, loaded.storage.root)
-    typer.echo(f"{artifact.procedure}: {artifact.id} is in use")
+    emit(
+        {"procedure": artifact.procedure, "in_use": artifact.id},
+        as_json,
+        lambda: typer.echo(f"{artifact.procedure}: {artifact.id} is in use"),
+    )
 
 
 @app.command()
@@ -216,36 +218,56 @@ def _choices(coefficients: Path | None, sync_by: str, natural_scene: bool) -> Ch
 
 def _walk(wish: _Wish) -> None:
     from calibration.catalogue import ORDER, build, fresh
+    from calibration.procedure import present
     from camera_rig.interrupt import SafeInterrupt
 
     procedures = [build(name, wish.choices) for name in wish.names or ORDER]
+    if wish.dry_run:
+        _tell(wish, procedures)
+        return
     rig, store = _open(wish.config)
     done: list[dict[str, Any]] = []
-    with rig, SafeInterrupt(_say_stopping) as stop:
+    # A broken line to the lab or a `kill` must leave mirror and lamp as safe as Ctrl-C does.
+    with rig, SafeInterrupt(_say_stopping, also=("SIGTERM", "SIGHUP")) as stop:
         context = _context(rig, store, stop)
         for procedure in procedures:
-            if wish.names is None and fresh(store, rig, procedure.name):
+            if wish.names is None and fresh(store, present(rig), procedure.name):
                 done.append({"procedure": procedure.name, "status": "fresh"})
-                if not (wish.as_json or wish.dry_run):
-                    typer.echo(f"{procedure.name:<13} fresh, skipped")
-            elif wish.dry_run:
-                why = [] if wish.names is None else procedure.why_not(rig, store)
-                plan = vars(procedure.plan(rig))
-                done.append({"procedure": procedure.name, **plan, "why_not": why})
-            else:
-                artifact = _measure(procedure, context)
-                done.append(artifact.model_dump(mode="json"))
                 if not wish.as_json:
-                    _print_short(artifact, store)
-                _refuse_rejected(artifact, store)
-    emit(done, wish.as_json, lambda: _print_plans(done) if wish.dry_run else None)
+                    typer.echo(f"{procedure.name:<13} fresh, skipped")
+                continue
+            artifact = _measure(procedure, context)
+            done.append(artifact.model_dump(mode="json"))
+            if not wish.as_json:
+                print_short(artifact, store)
+            _refuse_rejected(artifact, store)
+    emit(done, wish.as_json, lambda: None)
+
+
+def _tell(wish: _Wish, procedures: list[Procedure]) -> None:
+    """Tell what a run would do on the rig as configured; no device is opened."""
+    from calibration.catalogue import fresh
+
+    loaded, store = _store(wish.config)
+    now = _present_of(loaded, store)
+    plans: list[dict[str, Any]] = []
+    coming: list[str] = []
+    for procedure in procedures:
+        if wish.names is None and fresh(store, now, procedure.name):
+            plans.append({"procedure": procedure.name, "status": "fresh"})
+            continue
+        why = procedure.why_not(loaded.devices, store, now, coming)
+        plan = vars(procedure.plan(loaded))
+        plans.append({"procedure": procedure.name, **plan, "why_not": why})
+        coming.append(procedure.name)
+    emit(plans, wish.as_json, lambda: print_plans(plans))
 
 
 def _measure(procedure: Procedure, context: Context) -> Artifact:
     """Run one procedure with its progress shown."""
     from calibration.procedure import run as run_one
 
-    minutes = procedure.plan(context.rig).minutes
+    minutes = procedure.plan(context.rig.config).minutes
     typer.echo(
         f"{procedure.name}: {procedure.title}, about {minutes:.0f} min of rig time", err=True
     )
@@ -332,46 +354,3 @@ def _present_of(loaded: Any, store: CalibrationStore) -> Any:
         config_hash=config_hash(loaded),
         max_age_h=loaded.calibration.max_age_h,
     )
-
-
-def _print(artifact: Artifact, store: CalibrationStore) -> None:
-    typer.echo(f"{artifact.procedure} {artifact.id}: {artifact.status} {artifact.reason}".rstrip())
-    if artifact.advice:
-        typer.echo(f"  → {artifact.advice}")
-    for name, value in artifact.figures.items():
-        sigma = artifact.uncertainty.get(name)
-        error = "" if sigma is None else f" ± {sigma:.2g}"
-        typer.echo(f"  {name:<28} {value:.6g}{error}")
-    if artifact.held_out is not None:
-        check = artifact.held_out
-        typer.echo(f"  check: {check.metric}: {check.before:.4g} → {check.after:.4g}")
-    for note in artifact.notes:
-        typer.echo(f"  note: {note}")
-    typer.echo(f"  files: {store.folder(artifact)}")
-
-
-def _print_short(artifact: Artifact, store: CalibrationStore) -> None:
-    check = artifact.held_out
-    told = "" if check is None else f"  check {check.before:.3g} → {check.after:.3g}"
-    typer.echo(f"{artifact.procedure:<13} {artifact.status}{told}")
-    typer.echo(f"{'':<13} {store.folder(artifact) / 'report.html'}")
-
-
-def _print_plans(done: list[dict[str, Any]]) -> None:
-    todo = [row for row in done if row.get("status") != "fresh"]
-    for row in done:
-        if row.get("status") == "fresh":
-            typer.echo(f"{row['procedure']:<13} fresh, nothing to do")
-            continue
-        typer.echo(f"{row['procedure']:<13} {_amount([row])}")
-        typer.echo(f"{'':<13} {row['scene']}")
-        for reason in row["why_not"]:
-            typer.echo(f"{'':<13} cannot run now: {reason}")
-        for note in row["notes"]:
-            typer.echo(f"{'':<13} note: {note}")
-    typer.echo(f"{'together':<13} {_amount(todo)}")
-
-
-def _amount(rows: list[dict[str, Any]]) -> str:
-    moves, exposures, minutes = (sum(r[k] for r in rows) for k in ("moves", "exposures", "minutes"))
-    return f"{moves} moves, {exposures} pictures, about {minutes:.0f} min"

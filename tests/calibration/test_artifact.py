@@ -64,7 +64,7 @@ def test_one_is_in_use_and_the_others_stay(store):
     assert [a.id for a in store.list()] == [artifact(1).id, artifact(2).id]
     with pytest.raises(ConfigError, match="2 calibrations"):
         store.load("2026")
-    with pytest.raises(ConfigError, match="no calibrations"):
+    with pytest.raises(ConfigError, match="none of that name"):
         store.load("1999")
 
 
@@ -131,3 +131,24 @@ def test_torn_record_is_told(store):
     (folder / "artifact.json").write_text("{")
     with pytest.raises(StorageError, match="no calibration record"):
         store.list()
+
+
+def test_a_run_that_was_killed_leaves_nothing_half_written_in_the_way(store):
+    part = store.partial("sensor")
+    part.begin("a")
+    part.put("one", {"x": np.ones(2)})
+    (part.folder / ".two.tmp.npz").write_bytes(b"PK\x03\x04 torn")
+    assert part.steps() == {"one"}
+    assert part.begin("a") is True
+    (part.folder / "run.json").write_text('{"key": ')
+    assert part.begin("a") is False
+    assert part.steps() == set() and not list(part.folder.glob(".two*"))
+
+
+def test_a_full_disk_is_told_with_what_to_do(store):
+    part = store.partial("sensor")
+    part.begin("a")
+    (part.folder / ".one.tmp.npz").mkdir()  # nothing can be written there
+    with pytest.raises(StorageError, match="cannot keep what was measured") as caught:
+        part.put("one", {"x": np.ones(2)})
+    assert "make room" in caught.value.hint

@@ -73,6 +73,6 @@ def test_wrong_scene_and_missing_input_say_what_to_do(context):
 
 def test_plans_touch_nothing(context):
     before = context.rig.clock.now_ns()
-    plan = SensorProcedure().plan(context.rig)
+    plan = SensorProcedure().plan(context.rig.config)
     assert plan.exposures > 20 and plan.minutes > 0 and "cap" in plan.scene
     assert context.rig.clock.now_ns() == before

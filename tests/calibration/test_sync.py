@@ -94,8 +94,9 @@ def test_motion_that_cannot_serve_is_refused(side_path, privacy_path, words):
 def test_rig_without_a_lamp_is_synchronised_by_motion(tmp_path):
     with opened(small(seed=4), tmp_path, {"privacy", "side", "mirror"}) as context:
         procedure = SyncProcedure(bursts=4, burst_s=4.4)
-        assert procedure.way(context.rig) is SyncBy.MOTION
-        plan = procedure.plan(context.rig)
+        assert procedure.way(context.rig.devices) is SyncBy.MOTION
+        assert procedure.way(context.rig.config.devices) is SyncBy.LIGHT
+        plan = SyncProcedure(by=SyncBy.MOTION).plan(context.rig.config)
         assert plan.moves > 40 and "Wave" in plan.scene
         artifact = run(procedure, context)
         assert artifact.status == "accepted", artifact.reason

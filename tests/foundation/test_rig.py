@@ -120,6 +120,14 @@ def test_first_interrupt_waits_for_a_safe_point_second_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_polite_kill_is_a_stop_too_where_asked_for():
+    before = signal.getsignal(signal.SIGTERM)
+    with SafeInterrupt(also=("SIGTERM", "SIGNOTHING")) as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_interrupt_while_closing_still_closes_everything(tmp_path, monkeypatch):
     rig = Rig.open(toy_rig(tmp_path))
     devices = list(rig.devices.values())
