@@ -173,8 +173,6 @@ def live(args: argparse.Namespace) -> dict[str, Any]:
         "bundle": bundle.card.name,
         "alone": _run_live(bundle, places, args, record=False),
         "while_recording_2x1080p30": _run_live(bundle, places, args, record=True),
-        "note": "every camera decodes each JPEG before anybody asks, the side camera's too: "
-        "about 6 core-ms a frame that a recorder alone would not need",
     }
 
 

@@ -37,7 +37,7 @@ class TakeView:
         lines += [Text(line) for line in figures(status)]
         parts: list[Any] = [Panel(Group(*lines), title=self._title, title_align="left")]
         if status.privacy is not None and status.elapsed_s >= self._next_thumb_s:
-            self._strip.append(_thumbnail(status.privacy.pixels))
+            self._strip.append(_thumbnail(status.privacy.shrunk(4)))
             self._next_thumb_s = status.elapsed_s + 0.5
         if self._strip:
             from rich.columns import Columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -39,6 +39,14 @@ class Clock(Protocol):
         ...
 
 
+class Decoder(Protocol):
+    """Makes pixels of a camera's own bytes; raises a RigError for damaged ones."""
+
+    def __call__(self, encoded: bytes, shrink: int = 1) -> Pixels:
+        """Return the picture at 1 / ``shrink`` (1, 2, 4 or 8) of its size, rounded up."""
+        ...
+
+
 class CodedPicture:
     """A picture as the camera coded it, decoded when somebody first looks at it, once.
 
@@ -48,14 +56,12 @@ class CodedPicture:
     Args:
         encoded: The bytes as the camera sent them.
         size: Width and height, px, as their header says.
-        decode: Makes the pixels; raises a RigError for damaged bytes.
+        decode: Makes the pixels.
     """
 
     __slots__ = ("_decode", "_lock", "_pixels", "encoded", "size")
 
-    def __init__(
-        self, encoded: bytes, size: tuple[int, int], decode: Callable[[bytes], Pixels]
-    ) -> None:
+    def __init__(self, encoded: bytes, size: tuple[int, int], decode: Decoder) -> None:
         self.encoded, self.size, self._decode = encoded, size, decode
         self._pixels: Pixels | None = None
         self._lock = threading.Lock()
@@ -64,11 +70,19 @@ class CodedPicture:
         """Return the pixels, read-only; whoever asks first waits for the decoder."""
         with self._lock:
             if self._pixels is None:
-                pixels = _locked(self._decode(self.encoded))
-                if (pixels.shape[1], pixels.shape[0]) != self.size:
-                    raise ValueError(f"{self.size} px were announced, {pixels.shape} decoded")
-                self._pixels = pixels
+                self._pixels = self._decoded(1)
             return self._pixels
+
+    def shrunk(self, by: int) -> Pixels:
+        """Return the picture at 1 / ``by`` of its size; not kept."""
+        return self.pixels() if by == 1 else self._decoded(by)
+
+    def _decoded(self, shrink: int) -> Pixels:
+        pixels = _locked(self._decode(self.encoded, shrink))
+        width, height = (-(-length // shrink) for length in self.size)
+        if pixels.shape[:2] != (height, width):
+            raise ValueError(f"{width} x {height} px were announced, {pixels.shape} decoded")
+        return pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +139,20 @@ class Frame:
             return self.picture.size
         return int(self.picture.shape[1]), int(self.picture.shape[0])
 
+    def shrunk(self, by: int) -> Pixels:
+        """Return the picture at 1 / ``by`` (1, 2, 4 or 8) of its size, rounded up, read-only.
+
+        For whoever needs no more: a JPEG costs much less to decode so.
+
+        Raises:
+            RigError: The camera's bytes are damaged.
+        """
+        if by not in (1, 2, 4, 8):
+            raise ValueError(f"a picture is shrunk by 1, 2, 4 or 8, not by {by}")
+        if isinstance(self.picture, CodedPicture):
+            return self.picture.shrunk(by)
+        return self.picture if by == 1 else _locked(_block_means(self.picture, by))
+
     def with_meta(self, **more: Any) -> Frame:
         """Return the same frame with further ``meta`` entries."""
         return replace(self, meta={**self.meta, **more})
@@ -139,6 +167,16 @@ def _locked(pixels: Pixels) -> Pixels:
     view = pixels.view()
     view.setflags(write=False)
     return view
+
+
+def _block_means(pixels: Pixels, by: int) -> Pixels:
+    """Return the mean of every ``by`` × ``by`` pixels; at the far edges the last row repeats."""
+    extra = [(0, -length % by) for length in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
+    whole = np.pad(pixels, extra, mode="edge")
+    rows, columns = whole.shape[0] // by, whole.shape[1] // by
+    blocks = whole.reshape(rows, by, columns, by, *whole.shape[2:])
+    means: Pixels = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(pixels.dtype)
+    return means
 
 
 @dataclass(frozen=True, slots=True, eq=False)

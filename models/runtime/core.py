@@ -56,6 +56,10 @@ _DETAIL_PX = 256
 """Size at which the gate looks for detail, whatever the networks' size."""
 
 
+_NEAREST_WINDOW = 0.75
+"""Windows down to this share of the expected one keep all their detail."""
+
+
 @dataclass(frozen=True, eq=False)
 class Painting:
     """What came of one privacy frame, before anybody may see it.
@@ -112,7 +116,7 @@ class LiveCore:
         self._layout = layout_named(bundle.card.layout)
         self._search_per_frame = search_per_frame
         self._tracker: Tracker | None = None
-        self._tracker_width = 0
+        self._tracker_width, self._tracker_shrink = 0, 1
         self._smoother = Smoother(settings.smooth)
         self._stage = Stage(settings)
         self._numbers = itertools.count(1)
@@ -127,8 +131,12 @@ class LiveCore:
 
     @property
     def box(self) -> FaceBox | None:
-        """Where the head is followed, px of the privacy frame."""
-        return None if self._tracker is None else self._tracker.box
+        """Where the head is followed, px of the privacy frame as the camera sent it."""
+        box = None if self._tracker is None else self._tracker.box
+        by = self._tracker_shrink
+        return box and FaceBox(
+            (box.x_px + 0.5) * by - 0.5, (box.y_px + 0.5) * by - 0.5, box.size_px * by
+        )
 
     def choose_reference(self, name: str) -> None:
         """Paint in another style from the next frame on.
@@ -301,15 +309,25 @@ class LiveCore:
     def _tracker_for(self, frame: PrivacyFrame) -> Tracker:
         height, width = frame.pixels.shape[:2]
         if self._tracker is None or self._tracker_width != width:
-            nominal_px = self.settings.window_px or self._window_px(width)
-            nominal_px = min(nominal_px, float(min(width, height)))
+            nominal_px = min(self._window_px(width * frame.shrink) / frame.shrink, width, height)
             self._tracker = Tracker(nominal_px, self.rules, self._search_per_frame)
-            self._tracker_width = width
+            self._tracker_width, self._tracker_shrink = width, frame.shrink
             self._stage = Stage(self.settings, width / height)
         return self._tracker
 
+    def shrink_for(self, width: int) -> int:
+        """Return how far a frame of this width (px) may be shrunk before the networks see it.
+
+        A window that is already smaller than they need costs detail; one that is larger is
+        made smaller anyway, and a JPEG is much cheaper to decode at half its size.
+        """
+        least_px = self._window_px(width) * _NEAREST_WINDOW
+        return max(by for by in (1, 2, 4, 8) if by == 1 or least_px / by >= self._size_px)
+
     def _window_px(self, width: int) -> float:
         """Side of the window around a head that stands where the bench expects it."""
+        if self.settings.window_px is not None:
+            return self.settings.window_px
         optics, distance_mm = self._bench.privacy, self._bench.object_distance_mm
         px_per_mm = optics.magnification(distance_mm) * width / optics.sensor_width_mm
         return self.settings.face_mm * px_per_mm

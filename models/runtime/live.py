@@ -111,7 +111,7 @@ class LivePipeline:
         self._bundle, self._rig = bundle, rig
         self._core = LiveCore(bundle, rig.config.bench, rig.clock, self.settings)
         self._watch = MirrorWatch(rig, self.settings.recover_s, checks)
-        self._reader = FrameReader(rig, self.settings.recover_s)
+        self._reader = FrameReader(rig, self.settings.recover_s, self._core.shrink_for)
         _ = rig.mirror  # a rig without one is refused now, not in a thread
         self._choice: EngineChoice | None = None
         self._engine_error = self._trouble = ""

@@ -123,25 +123,28 @@ class PrivacyFrame:
         frame: What the camera gave.
         serial: Serial number of the rig's privacy camera.
         received_ns: When it was handed over, ns on the rig clock.
+        shrink: 1, 2, 4 or 8: take the picture at this fraction of its size.
 
     Raises:
         PrivacyError: The frame is another camera's.
         UnsupportedError: Not 8-bit RGB live view.
     """
 
-    __slots__ = ("captured_ns", "exposure_s", "pixels", "received_ns", "sequence")
+    __slots__ = ("captured_ns", "exposure_s", "pixels", "received_ns", "sequence", "shrink")
 
-    def __init__(self, frame: Frame, serial: str, received_ns: int) -> None:
+    def __init__(self, frame: Frame, serial: str, received_ns: int, shrink: int = 1) -> None:
         if not serial or frame.camera != serial:
             raise PrivacyError(
                 f"a frame of camera {frame.camera!r} reached the live view",
                 hint=f"only {serial!r}, the camera behind the mirror, may be shown",
             )
-        if frame.pixels.dtype != np.uint8 or frame.pixels.ndim != 3 or frame.linear:
+        pixels = frame.shrunk(shrink)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or frame.linear:
             raise UnsupportedError(
                 "the live view takes 8-bit RGB frames", hint="set the privacy camera to live view"
             )
-        self.pixels: Picture = np.asarray(frame.pixels, dtype=np.uint8)
+        self.pixels: Picture = np.asarray(pixels, dtype=np.uint8)
+        self.shrink = shrink
         self.sequence, self.captured_ns = frame.sequence, frame.captured_ns
         self.exposure_s, self.received_ns = frame.exposure_s, received_ns
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from camera_rig.config import CameraConfig
@@ -28,10 +28,13 @@ class FrameReader:
     Args:
         rig: Open rig with a privacy camera.
         recover_s: Pause between tries to open a lost camera again, s.
+        shrink: How far a frame of so many px width may be shrunk: 1, 2, 4 or 8.
     """
 
-    def __init__(self, rig: Rig, recover_s: float) -> None:
-        self._rig, self._recover_s = rig, recover_s
+    def __init__(
+        self, rig: Rig, recover_s: float, shrink: Callable[[int], int] = lambda _: 1
+    ) -> None:
+        self._rig, self._recover_s, self._shrink = rig, recover_s, shrink
         self._camera = rig.privacy
         self._serial = self._camera.info.serial
         self._lock = threading.Lock()  # held while the camera is in use by this reader
@@ -124,7 +127,7 @@ class FrameReader:
                 return None
             self._lost += max(0, frame.sequence - previous.sequence - 1)
         try:
-            accepted = PrivacyFrame(frame, self._serial, now_ns)
+            accepted = PrivacyFrame(frame, self._serial, now_ns, self._shrink(frame.size[0]))
         except StorageError as error:  # a picture that was damaged on its way: the link stands
             self.trouble = error.message
             self._lost += 1

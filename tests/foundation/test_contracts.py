@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from camera_rig.errors import (
     StorageError,
     UnsupportedError,
 )
+from camera_rig.jpeg import coded_rgb
 from tests.support.toy_drivers import ToyCamera, ToyLight, ToyMirror, ToyOptions, ToyStage
 
 
@@ -56,7 +58,7 @@ def coded(decode, size=(3, 2)):
 def test_coded_picture_is_decoded_once_and_only_when_looked_at():
     asked = []
 
-    def decode(data):
+    def decode(data, shrink=1):
         asked.append(data)
         return np.full((2, 3), 7, np.uint8)
 
@@ -74,17 +76,40 @@ def test_coded_picture_is_decoded_once_and_only_when_looked_at():
 )
 def test_coded_picture_that_decodes_to_something_else_is_refused(pixels, why):
     with pytest.raises(ValueError, match=why):
-        _ = frame(picture=coded(lambda _: pixels)).pixels
+        _ = frame(picture=coded(lambda _, shrink=1: pixels)).pixels
 
 
 def test_damaged_picture_is_told_by_whoever_looks():
-    def decode(_):
+    def decode(_, shrink=1):
         raise StorageError("torn", hint="check the cable")
 
     torn = frame(picture=coded(decode))
     for _ in range(2):
         with pytest.raises(StorageError, match="torn"):
             _ = torn.pixels
+
+
+def test_shrunk_picture_is_the_mean_of_blocks_and_its_size_is_rounded_up():
+    ramp = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
+    small = frame(picture=ramp).shrunk(4)
+    assert small.shape == (2, 2, 3)
+    assert small[0, 0].tolist() == ramp[:4, :4].mean(axis=(0, 1)).round().tolist()
+    assert frame(picture=ramp).shrunk(1) is not ramp
+    with pytest.raises(ValueError, match="not by 3"):
+        frame(picture=ramp).shrunk(3)
+
+
+def test_shrunk_jpeg_is_the_whole_one_made_smaller():
+    y, x = np.mgrid[:90, :121]
+    smooth = np.stack([x, y, 128 + 60 * np.sin((x + y) / 9)], axis=2).astype(np.uint8)
+    _, sent = cv2.imencode(".jpg", smooth[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    one = frame(picture=coded_rgb(bytes(sent)))
+    for by in (2, 4, 8):
+        small, wanted = one.shrunk(by), frame(picture=one.pixels).shrunk(by)
+        assert small.shape == wanted.shape
+        inner = np.s_[:-1, :-1]
+        off = small[inner].astype(float) - wanted[inner]
+        assert np.abs(off).mean() < 2.0
 
 
 def test_frames_do_not_change():
