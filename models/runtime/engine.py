@@ -19,6 +19,7 @@ import zstandard
 
 from camera_rig.errors import StateError, UnsupportedError
 from models.runtime.painter import Painter
+from models.runtime.sines import fuse_sines
 
 Floats = np.ndarray
 FP32_TOLERANCE = 1e-4
@@ -138,7 +139,9 @@ class OpenVinoEngine:
             raise UnsupportedError(
                 "this processor has no bf16", hint="OpenVINO runs fp32 and int8 here"
             )
-        self._model = core.compile_model(core.read_model(network_bytes(model)), "CPU", settings)
+        network = core.read_model(network_bytes(model))
+        fuse_sines(network)
+        self._model = core.compile_model(network, "CPU", settings)
 
     def __call__(self, frames: Floats, style: Floats) -> tuple[Floats, Floats]:
         """Return faces and heatmaps."""

@@ -17,7 +17,7 @@ from models.runtime.meter import Rate
 __all__ = ["FrameReader"]
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.004
+_LOOK_S, _LOOK_CLOSER_S = 0.004, 0.001
 _MAX_AGE_S = 0.5
 _PAUSE_S = 0.05
 
@@ -43,6 +43,7 @@ class FrameReader:
         self._tried_ns: int | None = None
         self._previous: Frame | None = None
         self._rate = Rate()
+        self._received_ns = 0
         self._received = self._lost = self._skipped = self._reopened = 0
         self.trouble = ""
         """What is wrong with the camera, for a person; empty while frames come."""
@@ -65,7 +66,7 @@ class FrameReader:
             self._note_lost(error)
             return None
         if self._shared:
-            self._rig.clock.sleep(_LOOK_S)
+            self._rig.clock.sleep(self._look_again_s())
         return None
 
     def skipped(self) -> None:
@@ -118,6 +119,13 @@ class FrameReader:
         known = self._previous
         return None if known is not None and frame.sequence == known.sequence else frame
 
+    def _look_again_s(self) -> float:
+        """Return when to look again: soon while the next picture is due, s."""
+        now_ns = self._rig.clock.now_ns()
+        fps = self._rate.per_s(now_ns * 1e-9)
+        waited = (now_ns - self._received_ns) * 1e-9 * fps  # frame periods
+        return _LOOK_CLOSER_S if 0.7 < waited < 2.0 else _LOOK_S
+
     def _accepted(self, frame: Frame) -> PrivacyFrame | None:
         now_ns = self._rig.clock.now_ns()
         previous, self._previous = self._previous, frame
@@ -132,7 +140,7 @@ class FrameReader:
             self.trouble = error.message
             self._lost += 1
             return None
-        self.trouble = ""
+        self.trouble, self._received_ns = "", now_ns
         self._received += 1
         self._rate.tick(now_ns * 1e-9)
         return accepted

@@ -18,6 +18,7 @@ from models.runtime import gate_frames, quantise
 from models.runtime.export import export_bundle
 from models.runtime.painter import Painter, StyleReader
 from models.runtime.quantise import quantise_onnx
+from models.runtime.sines import SINE_ERROR, fuse_sines
 from models.training.sources import Trained, open_trained
 
 SIZES = preset("tiny")
@@ -199,6 +200,21 @@ def test_evening_out_channels_changes_nothing_but_their_sizes(exported):
         engines.TorchEngine(painter), engines.OnnxEngine(place), (frames, styles)
     )
     assert result.passed, result
+
+
+def test_fused_sines_are_sines():
+    openvino = pytest.importorskip("openvino")
+    angle = openvino.opset13.parameter([4001], np.float32)
+    wave = openvino.opset13.sin(angle)
+    model = openvino.Model([openvino.opset13.multiply(wave, np.float32(2.0))], [angle])
+    assert fuse_sines(model) == 1
+    assert "Sin" not in {node.get_type_name() for node in model.get_ops()}
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    fused = openvino.Core().compile_model(model, "CPU", settings)
+    x = np.linspace(-40, 40, 4001, dtype=np.float32)
+    rounding = 40 * 2.0**-23  # of the number of turns, in radians
+    off = np.abs(fused([x])[0] / 2 - np.sin(x.astype(float)))
+    assert off.max() <= SINE_ERROR + 2 * rounding
 
 
 def test_bf16_is_judged_by_the_task_and_refused_where_there_is_none(exported):
