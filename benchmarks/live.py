@@ -63,6 +63,8 @@ def cost(args: argparse.Namespace) -> dict[str, Any]:
 
 def _cost_of(bundle: Any, engine: Any, places: dict[str, Path]) -> dict[str, float]:
     """Median core-ms of one frame, following a head, from the camera's JPEG to ours."""
+    from camera_rig.contracts import Frame
+    from camera_rig.jpeg import coded_rgb
     from models.runtime.live_data import PrivacyFrame
     from models.runtime.watch import Stated
 
@@ -71,11 +73,12 @@ def _cost_of(bundle: Any, engine: Any, places: dict[str, Path]) -> dict[str, flo
     times: dict[str, list[float]] = {}
     coded = rigs.jpegs(places["privacy"])
     for n in range(_ROUNDS):
-        begin_s = time.process_time()
-        pixels = rigs.decoded(coded[n % len(coded)])
-        decode_s = time.process_time()
         clock.advance(33_333_333)
-        frame = PrivacyFrame(_frame(pixels, n, clock.now_ns()), "cost", clock.now_ns())
+        now_ns = clock.now_ns()
+        begin_s = time.process_time()
+        sent = Frame(coded_rgb(coded[n % len(coded)]), "cost", n, now_ns, 0, 0.02)
+        frame = PrivacyFrame(sent, "cost", now_ns, core.shrink_for(sent.size[0]))
+        decode_s = time.process_time()
         painting = core.paint(frame, engine)
         painted_s = time.process_time()
         shown, _ = core.show(painting, Stated(), None)
@@ -131,12 +134,6 @@ def _core(bundle: Any) -> tuple[Any, Any]:
     clock = ManualClock(start_ns=1)
     bench = load_config("simulated").bench
     return LiveCore(bundle, bench, clock, LiveSettings(height_px=256)), clock
-
-
-def _frame(pixels: Any, number: int, at_ns: int) -> Any:
-    from camera_rig.contracts import Frame
-
-    return Frame(pixels, "cost", number, at_ns, 0, 0.02)
 
 
 def _engines(bundle: Any) -> dict[str, Any]:
