@@ -55,12 +55,13 @@ def deidentify(
         height_px=height,
         view="room" if room else "face",
     )
-    choice = pick_engine(opened, engine)
     bench = load_config(config).bench
-    worker = Deidentifier(opened, choice.engine, out, settings, bench)
+    worker = Deidentifier(opened, lambda: pick_engine(opened, engine).engine, out, settings, bench)
+    kept = sum(worker.is_done(item) is not None for item in items)
+    painter = "" if kept == len(items) else worker.engine.name
     outcomes = []
     with progress(plain=as_json) as shown:
-        task = shown.add_task("painting", total=len(items), rate=choice.engine.name)
+        task = shown.add_task("painting", total=len(items), rate=painter)
         for item in items:
             outcomes.append(
                 worker.work(
@@ -77,14 +78,17 @@ def deidentify(
     frames = sum(o.frames for o in outcomes)
     data = {
         "out": out,
-        "engine": choice.engine.name,
+        "engine": painter,
         "files": len(outcomes),
+        "kept_from_before": kept,
         "frames": frames,
         "unprotected": bad,
     }
 
     def render() -> None:
-        typer.echo(f"{frames} frames of {len(outcomes)} files, by {choice.engine.name}: {out}")
+        by = f", by {painter}" if painter else ""
+        before = f", {kept} from before" if kept else ""
+        typer.echo(f"{frames} frames of {len(outcomes)} files{before}{by}: {out}")
         for row in bad[:_LISTED]:
             typer.echo(f"  a card: {row['file']}, frame {row['frame']}: {row['why']}")
         if len(bad) > _LISTED:

@@ -110,16 +110,22 @@ class Deidentifier:
 
     Args:
         bundle: The trained system.
-        engine: What runs it.
+        engine: Makes what runs it; asked when the first file has to be painted.
         out: Output folder; made when needed.
         settings: View, size, style, smoothing (of videos).
         bench: Gives the size of a head on whole frames; square pictures count as windows.
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, out: Path, settings: LiveSettings, bench: Bench
+        self,
+        bundle: Bundle,
+        engine: Callable[[], Engine],
+        out: Path,
+        settings: LiveSettings,
+        bench: Bench,
     ) -> None:
-        self._bundle, self._engine, self._out = bundle, engine, out
+        self._bundle, self._make_engine, self._out = bundle, engine, out
+        self._engine: Engine | None = None
         self._settings, self._bench = settings, bench
         self._clock = ManualClock(start_ns=1)
         self._cores: dict[float | None, LiveCore] = {}
@@ -127,6 +133,13 @@ class Deidentifier:
         weights = bundle.card.files["weights.safetensors"][:12]
         self._stamp = f"{bundle.card.name} {weights} {reference}"
         self._done = self._read_ledger()
+
+    @property
+    def engine(self) -> Engine:
+        """What paints; made now if nothing had to be painted before."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+        return self._engine
 
     def is_done(self, item: Input) -> Outcome | None:
         """Return the outcome of an earlier run, if it still holds."""
@@ -211,9 +224,9 @@ class Deidentifier:
             _FILE_CAMERA,
             now_ns,
         )
-        painting = core.paint(frame, self._engine)
+        painting = core.paint(frame, self.engine)
         if painting.face is None and core.box is not None:
-            painting = core.paint(frame, self._engine)  # found just now: look again, centred
+            painting = core.paint(frame, self.engine)  # found just now: look again, centred
         return core.show(painting, Stated(), None)[0]
 
     def _read_ledger(self) -> dict[str, Outcome]:

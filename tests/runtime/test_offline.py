@@ -38,7 +38,7 @@ def folder(tmp_path):
 def _worker(bundle, out, engine=None):
     settings = LiveSettings(height_px=64)
     bench = load_config("simulated").bench
-    return Deidentifier(bundle, engine or AlwaysAFace(), out, settings, bench)
+    return Deidentifier(bundle, lambda: engine or AlwaysAFace(), out, settings, bench)
 
 
 def test_every_frame_is_painted_or_a_card(bundle, folder, tmp_path):
@@ -110,3 +110,7 @@ def test_the_command_lists_what_it_could_not_protect(bundle, folder, tmp_path):
     # Untrained networks see no face anywhere, so nothing is protected, and all is told.
     assert told["frames"] == 11 and len(told["unprotected"]) == 11
     assert (tmp_path / "o/in/a.png").exists()
+    again = CliRunner().invoke(app, [*words, "--height", "64", "--json"])
+    told_again = json.JSONDecoder().raw_decode(again.stdout)[0]
+    assert (told_again["kept_from_before"], told_again["engine"]) == (6, "")  # none was chosen
+    assert told_again["unprotected"] == told["unprotected"] and again.exit_code == 9
