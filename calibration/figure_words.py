@@ -49,6 +49,8 @@ _WORDS = {
     "field_sigma_px": "uncertainty of the map, RMS over the field",
     "shift_of_middle_x_px": "shift of the middle, right",
     "shift_of_middle_y_px": "shift of the middle, down",
+    "shape_moves_picture_x_px": "the mirror's shape moves the picture, right",
+    "shape_moves_picture_y_px": "the mirror's shape moves the picture, down",
     "static_waves_rms": "static aberration",
     "strehl": "Strehl ratio",
     "defocus_gain": "defocus of the mirror over the maker's",

@@ -199,12 +199,12 @@ def _influence(
     mirror["influence"] = str(draft.folder / "influence.json")
     if matrix.range_v is not None:
         mirror["range_v"] = list(matrix.range_v)
-    rest_um = matrix.rest_um.copy()
+    moved_um = np.zeros(len(matrix.modes))
     if (folder / "hysteresis.json").exists():
         data = json.loads((folder / "hysteresis.json").read_text(encoding="utf-8"))
         (draft.folder / "hysteresis.json").write_text(json.dumps(data) + "\n", encoding="utf-8")
         mirror["hysteresis"] = str(draft.folder / "hysteresis.json")
-        rest_um -= matrix.um_per_unit @ _resting_response(PlayModel.from_dict(data))
+        moved_um = matrix.um_per_unit @ _resting_response(PlayModel.from_dict(data))
     else:
         draft.notes.append("no hysteresis was measured: the twin has its default loop")
     if (folder / "creep.json").exists():
@@ -215,11 +215,16 @@ def _influence(
     if artifact.mirror_c is not None:
         mirror["temperature_c"] = artifact.mirror_c
     mirror["warm_up_c"] = 0.0
-    # What stands at rest is the bench's: the mirror of the twin rests where it relaxed to.
-    listed = [(from_mode(Order.NOLL, mode), mode) for mode in matrix.modes if mode[0] >= 2]
-    known = draft.part("light_path").get("static_noll", {})
-    own = {j: float(rest_um[matrix.modes.index(mode)]) / WAVE_UM for j, mode in listed}
-    draft.part("light_path")["static_noll"] = {**own, **known}
+    # What was seen at rest is bench and mirror together, and a loop's zero is a convention:
+    # the bench has what the twin's mirror does not show where it relaxes to.
+    seen = draft.part("light_path").get("static_noll", {})
+    static = {}
+    for place, mode in enumerate(matrix.modes):
+        if mode[0] >= 2:
+            j = from_mode(Order.NOLL, mode)
+            at_rest = seen.get(j, float(matrix.rest_um[place]) / WAVE_UM)
+            static[j] = at_rest - float(moved_um[place]) / WAVE_UM
+    draft.part("light_path")["static_noll"] = {**seen, **static}
     draft.part("light_path").update(_STILL_BENCH)
 
 

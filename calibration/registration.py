@@ -20,10 +20,11 @@ from calibration.board import Board
 from calibration.natural import natural_pairs
 from calibration.operator import SceneRequest
 from calibration.plane_map import PlaneMap, centroid_shift_px, fit_plane_map, rms
+from calibration.point_camera import pupil_of
 from calibration.procedure import Context, Fitted, Plan, Procedure, Step
 from calibration.registration_figures import pictures
 from calibration.resting_spot import resting_kernel
-from camera_rig.config import RigConfig
+from camera_rig.config import MirrorConfig, RigConfig, coefficient_file
 from camera_rig.contracts import Camera, CameraMode, CameraSettings
 from camera_rig.errors import StateError
 from camera_rig.optics import Coefficients, Unit
@@ -101,12 +102,20 @@ class RegistrationProcedure(Procedure):
             "field_sigma_px": sigma_px,
             **_geometry(mapped),
         }
+        shift = self._shift(context)
+        if shift is not None:
+            figures["shape_moves_picture_x_px"], figures["shape_moves_picture_y_px"] = shift
+        middle_sigma = mapped.sigma_px((np.array(side_size)[None] - 1.0) / 2.0)[0]
         problems = []
         if sigma_px > MAX_FIELD_SIGMA_PX:
             problems.append(f"the map is uncertain by {sigma_px:.2f} px RMS over the field")
         homography = mapped.homography
         return Fitted(
             figures=figures,
+            uncertainty={
+                "shift_of_middle_x_px": float(middle_sigma[0]),
+                "shift_of_middle_y_px": float(middle_sigma[1]),
+            },
             held_out=HeldOut(
                 metric=f"error of places of the {way} not fitted, px RMS",
                 before=rms((mapped.stretched(side) - privacy)[held]),
@@ -118,7 +127,7 @@ class RegistrationProcedure(Procedure):
                 "side_size": list(side_size),
                 "privacy_size": list(privacy_size),
                 "by": way,
-                "shift_of_shown_shape_px": self._shift(context),
+                "shift_of_shown_shape_px": shift,
             },
             arrays={"side_px": side, "privacy_px": privacy, "error_px": error},
             texts={"registration.json": json.dumps({"homography": homography.tolist()}) + "\n"},
@@ -172,13 +181,16 @@ class RegistrationProcedure(Procedure):
         return {"side_px": side_px, "privacy_px": privacy_px, **how, **sizes}
 
     def _shift(self, context: Context) -> list[float] | None:
+        """Return how far the mirror's shape moves the picture: the one shown, or to be shown."""
         shown = context.store.active("realise")
-        if shown is None:
+        entry = context.rig.config.devices["mirror"]
+        if shown is not None:
+            values = {int(j): float(v) for j, v in shown.payload["shown_noll_waves"].items()}
+            shape = Coefficients.numbered(values, Unit.WAVES_RMS, "noll", 550.0)
+        elif isinstance(entry, MirrorConfig) and entry.shape is not None:
+            shape = Coefficients.load(coefficient_file(entry.shape))
+        else:
             return None
-        values = {int(j): float(v) for j, v in shown.payload["shown_noll_waves"].items()}
-        shape = Coefficients.numbered(values, Unit.WAVES_RMS, "noll", 550.0)
-        from calibration.point_camera import pupil_of
-
         return list(centroid_shift_px(shape, pupil_of(context)))
 
 
@@ -206,7 +218,7 @@ def _notes(way: str, by_chief_ray: bool) -> tuple[str, ...]:
     if by_chief_ray:
         notes.append(
             "what the PSF at rest does to the places of things is taken off: this is the map "
-            "of the chief ray, and the mirror's shape comes on top (shift_of_shown_shape_px)"
+            "of the chief ray, and what the mirror's shape moves the picture by comes on top"
         )
     else:
         notes.append(

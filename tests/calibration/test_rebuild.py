@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ SIZE = (480, 320)
 SYNC = {"bursts": 5, "burst_s": 3.0}
 
 
-def keep_mirror(context) -> np.ndarray:
+def keep_mirror(context, loop: PlayModel | None = None) -> np.ndarray:
     """Put an influence calibration into use that knows the truth (measuring takes minutes)."""
     truth, now = context.rig.twin.truth, present(context.rig)
     listed = modes(Order.NOLL, 2, 36)
@@ -44,11 +45,37 @@ def keep_mirror(context) -> np.ndarray:
     )
     texts = {
         "influence.json": json.dumps(matrix.to_dict()),
-        "hysteresis.json": json.dumps(PlayModel.nominal(40).to_dict()),
+        "hysteresis.json": json.dumps((loop or PlayModel.nominal(40)).to_dict()),
     }
     context.store.save(known, {}, texts)
     context.store.use(known)
     return found
+
+
+def test_relaxed_twin_shows_what_was_seen_at_rest_whatever_the_loop_calls_zero(tmp_path):
+    seen = {4: 0.12, 6: -0.05, 11: 0.03}
+    nominal = PlayModel.nominal(40)
+    with opened(small(SIZE, seed=6), tmp_path / "store") as context:
+        keep_mirror(context, replace(nominal, offset=nominal.offset + 0.02))
+        beyond = context.rig.twin.truth.static_wavefront().numbers[14]
+        now = present(context.rig)
+        psf = Artifact(
+            id="psf",
+            procedure="psf",
+            status="accepted",
+            made_at=now.now,
+            config_hash=now.config_hash,
+            payload={"shape_um": {str(j): 0.55 * v for j, v in seen.items()}},
+        )
+        context.store.save(psf, {}, {})
+        context.store.use(psf)
+        made = rebuild(context.rig.config, context.store, tmp_path / "twin")
+    with opened(load_config(made.path), tmp_path / "again") as context:
+        list(context.rig.mirror.relax())
+        # Creep has not ended, and the warm-up of the original is not in it.
+        shown = context.rig.twin.truth.wavefront().numbers
+    for j, waves in {**seen, 14: beyond}.items():
+        assert shown[j] == pytest.approx(waves, abs=0.01), j
 
 
 def test_rebuilt_twin_measures_as_the_rig_did(tmp_path):
@@ -64,6 +91,10 @@ def test_rebuilt_twin_measures_as_the_rig_did(tmp_path):
         with pytest.raises(StorageError, match="cannot be made"):
             rebuild(config, context.store, tmp_path / "twin")
     assert all(a.status == "accepted" for a in first.values())
+    # Nothing was realised yet: the shape that the configuration names is told of.
+    moved = [first["registration"].figures[f"shape_moves_picture_{axis}_px"] for axis in "xy"]
+    assert moved == first["registration"].payload["shift_of_shown_shape_px"]
+    assert 1.0 < np.hypot(*moved) < 50.0
     assert made.missing == ("psf",) and set(made.used) == {*first, "influence"}
     again = load_config(made.path)
     assert again.simulated and again.bench == config.bench
