@@ -22,6 +22,8 @@ KEPT_PROMISE = 0.7
 """Share of the promised fall of chi-squared for which old derivatives are good enough."""
 STALE = 100.0
 """Fall of chi-squared since derivatives were made beyond which they end no fit."""
+PATIENCE = 4.0
+"""Further steps with old derivatives beyond which new ones are cheaper."""
 FREE = 1e-9
 """Damping of a step that is as good as free."""
 
@@ -34,12 +36,15 @@ class Stage:
         theta: Parameters.
         cost: Chi-squared with priors.
         chi2: Chi-squared over the degrees of freedom, pictures only.
+        moved: How far the expected pictures moved in this stage: fall of chi-squared over
+            the degrees of freedom.
         normal: Matrix of the normal equations at the last derivative, priors included.
     """
 
     theta: Vector
     cost: float
     chi2: float
+    moved: float
     normal: Vector
 
 
@@ -283,16 +288,17 @@ def fit_stage(
     """
     damping, states, made = 1e-3, problem.states(theta), 0
     cost, data_cost = problem.cost(theta, states, weights, size)
+    began = cost
     freedom = max(problem.degrees_of_freedom(weights), 1)
     linear = problem.relinearised(weights, size) if kept_derivatives else None
-    fresh, made_at = False, np.inf
+    fresh, made_at, before = False, np.inf, np.inf
     normal = np.zeros((0, 0)) if linear is None else linear.matrix
     while True:
         if linear is None:
             if made == rounds:
                 break
             linear, fresh, made = problem.linearise(theta, states, weights, size), True, made + 1
-            made_at = cost
+            made_at, before = cost, np.inf
             normal = linear.matrix
         right = problem.right_side(linear, theta, states, weights, size)
         enough = 3.0 if size == 1 else max(0.01 * cost, 3.0)
@@ -317,7 +323,8 @@ def fit_stage(
         fallen, promised = cost - new_cost, float(2.0 * step @ right - step @ normal @ step)
         theta, states, cost, data_cost = trial, trial_states, new_cost, new_data
         damping = max(damping / 6.0, FREE)
-        kept = fallen > KEPT_PROMISE * promised
+        kept = fallen > KEPT_PROMISE * promised and _steps_left(fallen, before, enough) < PATIENCE
+        before = fallen
         if size == 1 and fallen < enough and made_at - cost > STALE:
             # Steps with derivatives of elsewhere end beside the minimum.
             linear = None
@@ -330,7 +337,16 @@ def fit_stage(
         fresh = False
         if not kept:
             linear = None
-    return Stage(theta, cost, data_cost / freedom, normal)
+    return Stage(theta, cost, data_cost / freedom, (began - cost) / freedom, normal)
+
+
+def _steps_left(fallen: float, before: float, enough: float) -> float:
+    """Return how many more steps it takes if each falls short of the last as this one did."""
+    if fallen <= enough:
+        return 0.0
+    if fallen >= before:
+        return np.inf
+    return float(np.log(fallen / enough) / np.log(before / fallen))
 
 
 def _solve(normal: Vector, right: Vector, damping: float) -> Vector:

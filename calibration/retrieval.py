@@ -38,6 +38,8 @@ FINE_BIN = 2
 """Bin from which on a stage begins so near its end that the last derivatives serve."""
 RIGHT_CHI2 = 3.0
 """Reduced chi-squared of a coarser stage below which the shape is as good as found."""
+SETTLED = 0.02
+"""Fall of chi-squared, over the degrees of freedom, with which the weights stay right."""
 WARM_BIN = 4
 """First bin of a fit that begins near its end."""
 ROOM = 1.02
@@ -195,12 +197,14 @@ def _descend(problem: Problem, shape: Vector, first_bin: int) -> tuple[Stage, fl
         if size in (4, 2) and stage.chi2 > 30.0:
             # Nothing finer mends a start that is this wrong at this size.
             return stage, max(stage.chi2, 30.0)
-    chi2 = _lit_chi2(problem, theta)
-    if not right and chi2 <= 2.0 * problem.options.accept_chi2:
-        weights = problem.weights(_full(problem, theta), 1)
-        stage = fit_stage(problem, theta, weights, 1, 4)
-        chi2 = _lit_chi2(problem, stage.theta)
     assert stage is not None  # noqa: S101 - there is always the one-pixel stage
+    chi2 = _lit_chi2(problem, theta)
+    settled = right and stage.moved < SETTLED
+    if not settled and chi2 <= 2.0 * problem.options.accept_chi2:
+        # What was weighted by pictures of elsewhere ends beside the minimum.
+        weights = problem.weights(_full(problem, theta), 1)
+        stage = fit_stage(problem, theta, weights, 1, 4, kept_derivatives=True)
+        chi2 = _lit_chi2(problem, stage.theta)
     return stage, chi2
 
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from calibration.forward import PlaneModel, PointSource
-from calibration.least_squares import Problem
-from calibration.retrieval import RetrievalOptions, Verdict, cramer_rao, retrieve
+from calibration.least_squares import Problem, fit_stage
+from calibration.retrieval import (
+    RetrievalOptions,
+    Verdict,
+    _full,
+    _theta_of,
+    cramer_rao,
+    retrieve,
+)
 from calibration.simulate import Detector, simulate_stack
 from calibration.stack import PsfStack
 from calibration.unknowns import PAPER_MODES, Unknowns, gradient_matrices
@@ -190,6 +197,21 @@ def test_pupil_scale_and_source_size_are_fitted():
     c, stack = made(42, 0.4, source_px=1.5)
     found = retrieve(stack, RetrievalOptions(fit_source=True))
     assert abs(found.source_px - 1.5) < 0.1
+
+
+@pytest.mark.parametrize("seed", [96, 111])
+def test_a_pupil_scale_found_late_leaves_no_weights_of_elsewhere(seed):
+    c, stack = made(seed, 1.4, size=288)
+    wrong = replace(stack, pupil=replace(PUPIL, diameter_mm=PUPIL.diameter_mm * 1.05))
+    options = RetrievalOptions(fit_scale=True)
+    found = retrieve(wrong, options)
+    error = found.values - c
+    assert error @ np.linalg.solve(found.covariance, error) < 33.0  # one in a thousand is more
+    problem = Problem(wrong, options)
+    theta = _theta_of(problem, found)
+    weights = problem.weights(_full(problem, theta), 1)
+    cost, _ = problem.cost(theta, problem.states(theta), weights, 1)
+    assert cost - fit_stage(problem, theta, weights, 1, 4).cost < 3.0
 
 
 def test_an_offset_that_errs_mode_by_mode_is_borne_with_honest_error_bars():
