@@ -16,7 +16,7 @@ Vector = npt.NDArray[np.float64]
 
 HIGHEST = 0.88
 STEP = 0.16
-OPTIONS = FitOptions(operators=8, pieces=4)
+OPTIONS = FitOptions(operators=8, pieces=4, straight=0.01)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,8 @@ class Loop:
     """A loop measured in units of small-signal volts, and its model.
 
     Args:
-        model: One electrode, scaled so that a full swing responds with -1 … 1.
+        model: One electrode, scaled so that a full swing is a response of 2, and 0 at rest:
+            the shape at rest is where the influence matrix begins.
         scale: Response per small-signal volt: small moves do less than large ones.
         levels: Heights of the sweep, normalised volts.
         response: Measured response without creep, model units.
@@ -103,16 +104,16 @@ def fit_loop(sweep: Sweep, creep: CreepModel | None) -> Loop:
     whole.advance(np.array([-1.0]))
     high = float(whole.advance(np.array([1.0]))[0])
     low = float(whole.advance(np.array([-1.0]))[0])
-    scale, middle = 2.0 / (high - low), (high + low) / 2.0
+    scale, rest = 2.0 / (high - low), float(PlayOperators(raw).preview(np.zeros(1))[0])
     model = PlayModel(
         raw.radii,
         raw.weights * scale,
         raw.knots,
         raw.slopes * scale,
-        (raw.offset - middle) * scale,
+        (raw.offset - rest) * scale,
     )
     # Both groups stand for the same electrode: what is common to them is not in the record.
-    shift = middle * float(sweep.share.sum())
+    shift = rest * float(sweep.share.sum())
     return Loop(
         model=model,
         scale=scale,

@@ -58,7 +58,12 @@ def wall_time(clock: Clock) -> str:
 
 
 def settle(mirror: Mirror) -> None:
-    """Run the mirror's relax sequence to its end."""
+    """Bring the mirror to rest: mid-range, with no memory of what it showed before.
+
+    A relax sequence ends at the shape that stood before it, and a strong one would leave
+    its mark on the hysteresis again.
+    """
+    mirror.apply(to_volts(mirror, np.zeros(mirror.actuators)), reason="to rest")
     for _ in mirror.relax():
         pass
 

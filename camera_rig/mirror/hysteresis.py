@@ -260,11 +260,15 @@ class FitOptions:
         pieces: Number of pieces of the memoryless curve.
         ridge: Strength that keeps weights even where the data say nothing
             (dimensionless, relative to the record).
+        straight: Strength that keeps the memoryless curve straight where the data do not
+            bend it (dimensionless, relative to the record). Groups that move against each
+            other tell only the mean of its slopes above and below their middle.
     """
 
     operators: int = 12
     pieces: int = 8
     ridge: float = 1e-4
+    straight: float = 0.0
 
 
 def fit_play(
@@ -352,10 +356,13 @@ class _Columns:
             )
         options = self.options
         low = np.r_[np.zeros(options.operators), np.full(options.pieces, 1e-6), -np.inf]
-        damp = options.ridge * np.linalg.norm(columns, axis=0).max() * np.eye(self.unknowns)[:-1]
+        size = np.linalg.norm(columns, axis=0).max()
+        damp = options.ridge * size * np.eye(self.unknowns)[:-1]
+        bends = np.diff(np.eye(self.unknowns)[options.operators : -1], axis=0)
+        rows = np.vstack([columns, damp, options.straight * size * bends])
         found = lsq_linear(
-            np.vstack([columns, damp]),
-            np.r_[measured, np.zeros(self.unknowns - 1)],
+            rows,
+            np.r_[measured, np.zeros(len(rows) - len(measured))],
             bounds=(low, np.full(self.unknowns, np.inf)),
         ).x
         return found, float(np.sqrt(np.mean((columns @ found - measured) ** 2)))

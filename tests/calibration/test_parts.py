@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,24 @@ def test_loop_is_recovered(bias, up, creep):
     assert loop.residual < 0.01
     assert loop.model.opening()[0] == pytest.approx(truth.opening()[0], abs=0.01)
     assert loop.tiled(40).actuators == 40
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sweep_that_balances_up_and_down_bends_no_straight_curve(seed):
+    # Half of the electrodes go up while half go down: the record tells only the mean of the
+    # slopes above and below, and noise must not decide what it does not tell.
+    truth, sweep = swept(0.08, 0.497, 0.0)
+    noise = 0.004 * np.random.default_rng(seed).standard_normal(len(sweep.levels))
+    loop = fit_loop(replace(sweep, response=sweep.response + noise), None)
+    assert loop.scale == pytest.approx(float(truth.slopes[0, 0]), rel=0.015)
+    assert np.ptp(loop.model.slopes) < 0.15
+    play = PlayOperators(loop.model)
+    # The influence matrix begins at the shape at rest, so there the response is none.
+    assert float(play.preview(np.zeros(1))[0]) == pytest.approx(0.0, abs=1e-9)
+    real = PlayOperators(truth)
+    for volts in (0.3, -0.3, 0.6, -0.6):
+        volt = np.array([volts])
+        assert float(play.preview(volt)[0]) == pytest.approx(float(real.preview(volt)[0]), abs=0.02)
 
 
 def test_creep_left_in_a_sweep_makes_the_loop_too_high():
