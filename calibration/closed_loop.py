@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from calibration import stacks
 from calibration.corrector import Corrector
+from calibration.forward import PointSource
 from calibration.point_camera import PointCamera, pupil_of
 from calibration.procedure import Context
 from calibration.psf import bench_options, fit_error, prediction_error, source_px
@@ -24,7 +25,7 @@ from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 from camera_rig.mirror.influence import InfluenceMatrix
 from camera_rig.optics import Coefficients, Mode, Order, Unit, modes
 
-__all__ = ["ASKED", "PAUSE_S", "SETTLE_S", "ClosedLoop"]
+__all__ = ["ASKED", "PAUSE_S", "SETTLE_S", "ClosedLoop", "recognised"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -43,8 +44,14 @@ SEARCHES: tuple[tuple[tuple[int, ...], float], ...] = (
     ((4, 2, 1), 0.1),
     ((8, 4, 2, 1), 0.3),
     ((16, 8, 4, 2, 1), 0.3),
+    ((16, 8, 4, 2, 1), np.inf),
 )
-"""Bins, and how far the shape may be from the expected (waves RMS a mode), try by try."""
+"""Bins, and how far the shape may be from the expected (waves RMS a mode), try by try.
+
+The last asks the pictures alone: a wrong model of the mirror must not end the loop that is
+there to correct it.
+"""
+FRESH_STARTS = 3
 LARGEST_FIT_ERROR = 0.3
 OFFSET_SIGMA_WAVES = 0.05
 """Doubt about the defocus of a plane: small moves do not all follow one slope."""
@@ -116,41 +123,12 @@ class ClosedLoop:
         ones = np.ones(self.mirror.actuators)
         offsets = [self._change_um(self.small_gain * move * ones) for move in moves]
         stack = stacks.unpack(taken, offsets, self.pupil)
-        found = self._retrieved(stack, self._expected(responses[-1]))
+        found = recognised(stack, self._expected(responses[-1]), self.source)
         self.now = responses[-1]
         self.last = self.now, found.shape
         self.taken = stack
         self.measured_ns = int(taken["at_ns"][-1])
         return found
-
-    def _retrieved(self, stack: PsfStack, expected: Coefficients) -> Retrieval:
-        """Retrieve from where the model says the shape is, and wider where that fails."""
-        best: Retrieval | None = None
-        for bins, sigma_waves in SEARCHES:
-            options = bench_options(
-                self.fitted,
-                reference=2,
-                source=self.source,
-                fit_gain=False,
-                offset_modes=ASKED,
-                offset_sigma_waves=OFFSET_SIGMA_WAVES,
-                start=expected,
-                shape_sigma_waves=sigma_waves,
-                bins=bins,
-                starts=1,
-            )
-            found = retrieve(stack, options)
-            if best is None or found.chi2 < best.chi2:
-                best = found
-            if best.verdict is not Verdict.FAILED:
-                return best
-        assert best is not None  # noqa: S101 - there is always one search
-        if fit_error(best, stack) > LARGEST_FIT_ERROR:
-            raise StateError(
-                f"the pictures do not fit any shape (chi-squared {best.chi2:.0f})",
-                hint="check the point source and run `rig calibrate run influence` again",
-            )
-        return best
 
     def response(self) -> Vector:
         """Return the response that the model says stands now."""
@@ -266,3 +244,43 @@ class ClosedLoop:
             return PlayModel.from_dict(json.loads(path.read_text(encoding="utf-8")))
         # No sweep was made: straight lines, and the loop corrects the rest.
         return PlayModel.symmetric(self.mirror.actuators, np.array([0.5]), np.array([0.0]), 1.0)
+
+
+def recognised(stack: PsfStack, expected: Coefficients, source: PointSource) -> Retrieval:
+    """Retrieve from where the model says the shape is, wider where that fails, at last afresh.
+
+    Args:
+        stack: Defocus down, up, and the shape itself.
+        expected: Shape that the model predicts.
+        source: Size of source and pixel.
+
+    Raises:
+        StateError: The pictures fit no shape.
+    """
+    best: Retrieval | None = None
+    for bins, sigma_waves in SEARCHES:
+        afresh = np.isinf(sigma_waves)
+        options = bench_options(
+            tuple(expected.values),
+            reference=2,
+            source=source,
+            fit_gain=False,
+            offset_modes=ASKED,
+            offset_sigma_waves=OFFSET_SIGMA_WAVES,
+            start=None if afresh else expected,
+            shape_sigma_waves=sigma_waves,
+            bins=bins,
+            starts=FRESH_STARTS if afresh else 1,
+        )
+        found = retrieve(stack, options)
+        if best is None or found.chi2 < best.chi2:
+            best = found
+        if best.verdict is not Verdict.FAILED:
+            return best
+    assert best is not None  # noqa: S101 - there is always one search
+    if fit_error(best, stack) > LARGEST_FIT_ERROR:
+        raise StateError(
+            f"the pictures do not fit any shape (chi-squared {best.chi2:.0f})",
+            hint="check the point source and run `rig calibrate run influence` again",
+        )
+    return best

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.influence_checks import Foretold
 from calibration.layout import Layout
 from calibration.loop import Loop
 from calibration.plots import BLUE, ORANGE, mode_bars
+from calibration.poke_fits import WAVE_UM
 from camera_rig.bench import Bench
 from camera_rig.mirror.influence import InfluenceMatrix
 from camera_rig.optics import Mode, zernike
@@ -22,6 +24,12 @@ __all__ = ["Seen", "pictures"]
 
 Floats = npt.NDArray[np.floating[Any]]
 PER_ROW = 10
+CAPTIONS = {
+    "small_pattern": "Change of the wavefront by random pushes of all electrodes, small enough to "
+    "leave the hysteresis alone: found in the pictures, and predicted by the matrix.",
+    "strong_shape": "Change of the wavefront by a command that moves some electrodes over half of "
+    "their way: found in the pictures, and predicted by matrix and hysteresis.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +40,13 @@ class Seen:
         modes: Modes of all that follows.
         rest: Shape with the mirror at rest.
         rest_sigma: One standard deviation of it.
-        pattern: Change by a pattern that no fit had seen, as found.
-        pattern_sigma: One standard deviation of it.
-        predicted: The same change, as the matrix predicts it.
+        checks: Changes that no fit had seen.
     """
 
     modes: Sequence[Mode]
     rest: Floats
     rest_sigma: Floats
-    pattern: Floats
-    pattern_sigma: Floats
-    predicted: Floats
+    checks: Sequence[Foretold]
 
 
 def pictures(
@@ -67,18 +71,20 @@ def pictures(
             "that weak elements show.",
             partial(_matrix, matrix),
         ),
-        (
-            "A pattern that no fit had seen",
-            "Change of the wavefront by random pushes of all electrodes: found in the pictures, "
-            "and predicted by the matrix.",
-            partial(
-                mode_bars,
-                seen.modes,
-                seen.pattern,
-                seen.pattern_sigma,
-                seen.predicted,
-                ("found", "predicted"),
-            ),
+        *(
+            (
+                f"A {check.name.replace('_', ' ')} that no fit had seen",
+                CAPTIONS[check.name],
+                partial(
+                    mode_bars,
+                    seen.modes,
+                    check.measured_um / WAVE_UM,
+                    check.sigma_um / WAVE_UM,
+                    check.foretold_um / WAVE_UM,
+                    ("found", "predicted"),
+                ),
+            )
+            for check in seen.checks
         ),
         (
             "Shape at rest",

@@ -35,6 +35,14 @@ BIAS_WAVES = 1.0
 """Defocus under every picture, waves RMS: it tells the signs of the even modes."""
 LOST = 2.0
 """Chi-squared over the usual one above which a fit lost its way."""
+LOST_ALONG = 10.0
+"""The same along a sweep, where shapes are large and fit less well."""
+ASIDE = (0.0, 0.1, -0.1, 0.2, -0.2)
+"""Where else to begin a lost fit of a sweep, waves of defocus from the picture before."""
+RIGHT_CHI2 = 10.0
+"""Chi-squared of a strong shape below which it is the right one."""
+ASIDE_STRONG = (0.15, -0.15, 0.3, -0.3, 0.5, -0.5, 0.8, -0.8)
+"""Where else to look for a strong shape, waves of defocus from the foretold."""
 AGAIN: tuple[tuple[int, ...], ...] = ((1,), (2, 1), (4, 2, 1))
 """Bins of the further attempts at a lost fit."""
 IN_VAIN = 6
@@ -89,6 +97,20 @@ class PokeFits:
     ) -> Retrieval:
         """Retrieve one plane that carries the bias, starting near a known shape (waves)."""
         return retrieve(self._plane(data, defocus_um, plane), self._tracking(near))
+
+    def strong(self, data: Mapping[str, Any], plane: int, near: Vector) -> Retrieval:
+        """Retrieve one plane whose shape (waves, bias included) was foretold.
+
+        Far from rest a foretold shape may be off by a valley or two of defocus.
+        """
+        alone = self._plane(data, 0.0, plane)
+        best = retrieve(alone, self._tracking(near))
+        for aside in ASIDE_STRONG:
+            if best.chi2 <= RIGHT_CHI2:
+                break
+            start = near + aside * self._focus(self.listed)
+            best = min(best, retrieve(alone, self._tracking(start)), key=lambda one: one.chi2)
+        return best
 
     def pokes(
         self,
@@ -166,15 +188,26 @@ class PokeFits:
         )
         levels = np.asarray(data["levels"])
         found: list[float] = []
+        misfit: list[float] = []
+        start = np.zeros(len(LOOSE))
         along = self._waves(direction)
         whole = stacks.unpack(data, [{}] * len(levels), self.pupil)
-        for k, level in enumerate(levels):
+        for k in range(len(levels)):
             plane = replace(whole.only([k]), diversity=(along,))
-            guess = (found[-1] + level - levels[k - 1]) if k else 0.0
             # The amplitude along the pattern is the gain of a known offset.
+            guess = _next(levels[: k + 1], found)
             result = retrieve(plane, replace(options, gain_start=guess))
-            found.append(result.gain)
+            usual = float(np.median(misfit)) if misfit else np.inf
             # The electrodes' loops do not cancel in focus: follow what is left over.
+            for aside in ASIDE:
+                if result.chi2 <= LOST_ALONG * usual:
+                    break
+                near = start + aside * self._focus(LOOSE)
+                quick = replace(options, gain_start=guess, start=self._waves(near), bins=(1,))
+                result = min(result, retrieve(plane, quick), key=lambda one: one.chi2)
+            found.append(result.gain)
+            misfit.append(result.chi2)
+            start = result.values
             options = replace(options, start=result.shape)
         return np.array(found)
 
@@ -264,7 +297,22 @@ class PokeFits:
             starts=1,
         )
 
+    @staticmethod
+    def _focus(listed: tuple[Mode, ...]) -> Vector:
+        return np.array([float(mode == DEFOCUS) for mode in listed])
+
     def _waves(self, values: Vector) -> Coefficients:
         listed = self.listed[: len(values)]
         pairs = dict(zip(listed, values.tolist(), strict=True))
         return Coefficients(pairs, Unit.WAVES_RMS, self.pupil.wavelengths_nm[0])
+
+
+def _next(levels: Vector, found: Sequence[float]) -> float:
+    """Return the response expected at the last level: on as it went, after a turn as the volts."""
+    if not found:
+        return 0.0
+    step, slope = float(levels[-1] - levels[-2]), 1.0
+    if len(found) > 1:
+        last = float(levels[-2] - levels[-3])
+        slope = (found[-1] - found[-2]) / last if last * step > 0.0 else 1.0
+    return found[-1] + slope * step
