@@ -4,7 +4,8 @@ Two of them. A small pattern, within the slack of the hysteresis, asks the matri
 strong shape, more than half of the range on some electrodes, asks matrix and loop together:
 what a mirror shows on the way to a real shape hangs on both, and an error that one of them
 hides from the other (a rest that is not at zero, a loop that is bent where it is not) moves
-it by a wave.
+it by a wave. What no picture tells is a factor that the loop gives back to the matrix: the
+response at a full swing, which no sweep reaches, is a unit and not a shape.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STRONG_HIGHEST = 0.55
 """Largest excursion of the strong shape, normalised volts."""
 STRONG: dict[Mode, float] = {(4, 0): 0.7, (4, 2): 0.5, (3, -3): 0.5}
 """Modes of the strong shape, up to a factor: weak ones need no volts, these do."""
-LIMIT = 0.04
+LIMIT = 0.05
 """Largest error of a foretold change, over the change."""
 
 
