@@ -19,6 +19,8 @@ import numpy.typing as npt
 from calibration import stacks
 from calibration.artifact import Artifact
 from calibration.influence_checks import (
+    SMALL_LIMIT,
+    STRONG_LIMIT,
     Foretold,
     foretold_change,
     held_out,
@@ -340,6 +342,7 @@ def _small_check(
         foretold_um=small @ pattern,
         nominal_um=nominal.um_per_unit @ pattern,
         sigma_um=np.sqrt(variance) * WAVE_UM / 2.0,
+        limit=SMALL_LIMIT,
     )
 
 
@@ -362,4 +365,5 @@ def _strong_check(
         foretold_um=change_um,
         nominal_um=nominal.um_per_unit @ (second - first),
         sigma_um=np.sqrt(np.diag(honest(before)) + np.diag(honest(after))) * WAVE_UM,
+        limit=STRONG_LIMIT,
     )
