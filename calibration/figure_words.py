@@ -134,7 +134,7 @@ def rounded(value: float, sigma: float | None) -> tuple[str, str]:
     digits, and whole numbers stay whole.
     """
     if sigma is None or not math.isfinite(sigma) or sigma <= 0.0:
-        whole = value == round(value) or abs(value) >= 1000.0
+        whole = float(value).is_integer() or 1000.0 <= abs(value) < math.inf
         return (f"{value:.0f}" if whole else f"{value:.4g}"), ""
     decimals = 1 - math.floor(math.log10(sigma))
     if not 0 <= decimals <= 8:

@@ -85,17 +85,24 @@ class SensorProcedure(Procedure):
         variance = np.array([float(step["variance"]) for step in ladder])
         error = np.array([float(step["variance_sigma"]) for step in ladder])
         exposure_s = np.array([float(step["exposure_s"]) for step in ladder])
-        kept = np.array([s != HELD_OUT for s in SHARES]) & (
-            mean < 0.9 * float(data["saturated"]["top"])
-        )
+        saturation_dn = float(data["saturated"]["level"])
+        # A pixel may be full long before the converter is.
+        below = mean < 0.9 * min(float(data["saturated"]["top"]), saturation_dn)
+        place = SHARES.index(HELD_OUT)
+        if not below[: place + 1].all():
+            raise StateError(
+                f"the {self.role} camera is full at {saturation_dn:.0f} of "
+                f"{float(data['saturated']['top']):.0f} steps: too few levels are left to fit",
+                hint="see that nothing but the white sheet is in the picture, and that the camera "
+                "is set to raw stills at its lowest speed, then run it again",
+            )
+        kept = below & (np.array(SHARES) != HELD_OUT)
         slope, slope_sigma, floor = _line(mean[kept], variance[kept], error[kept])
         gain = 1.0 / slope
         read_e = float(dark["read_dn"]) * gain
         rate = float(np.sum(mean[kept] * exposure_s[kept]) / np.sum(exposure_s[kept] ** 2))
         departure = mean[kept] / (rate * exposure_s[kept]) - 1.0
-        place = SHARES.index(HELD_OUT)
         predicted = float(dark["read_dn"]) ** 2 + mean[place] * slope
-        saturation_dn = float(data["saturated"]["level"])
         nonlinear = float(np.abs(departure).max())
         # A camera taken at its word (steps for electrons) is what one has without this.
         before = abs((float(dark["read_dn"]) ** 2 + mean[place]) / variance[place] - 1.0)

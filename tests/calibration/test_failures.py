@@ -67,6 +67,21 @@ def test_wrong_scene(tmp_path, procedure, scene, settings, words, advice):
         assert not context.rig.light.health().readings["shutter_open"]
 
 
+def test_a_pixel_that_is_full_before_its_converter(tmp_path):
+    sensor = {"size": (192, 128), "full_well_e": 17_000.0}
+    with opened(small(privacy={"sensor": sensor}), tmp_path) as context:
+        found = run(SensorProcedure(flats=2), context)
+        truth = context.rig.twin.truth.gain_e_per_dn("privacy", 100)
+    assert found.status == "accepted", found.reason
+    assert found.figures["gain_e_per_dn"] == pytest.approx(truth, rel=0.03)
+    assert found.figures["saturation_e"] == pytest.approx(17_000.0, rel=0.02)
+    sensor["full_well_e"] = 8000.0
+    with opened(small(privacy={"sensor": sensor}), tmp_path / "worse") as context:
+        with pytest.raises(StateError, match="too few levels are left") as caught:
+            run(SensorProcedure(flats=2), context)
+    assert "lowest speed" in caught.value.hint
+
+
 def test_lamp_asked_for_on_a_rig_without_one(tmp_path):
     with opened(small(), tmp_path, {"privacy", "side", "mirror"}) as context:
         with pytest.raises(StateError, match="the rig has no light"):

@@ -21,6 +21,8 @@ from calibration.report import render
         (12.0, None, ("12", "")),
         (0.148713, None, ("0.1487", "")),
         (5.0, float("nan"), ("5", "")),
+        (float("nan"), None, ("nan", "")),
+        (float("inf"), 0.1, ("inf", "0.10")),
         (31415.9, 120.0, ("3.142e+04", "1.2e+02")),
     ],
 )
