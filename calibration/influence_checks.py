@@ -97,7 +97,7 @@ def held_out(checks: Sequence[Foretold]) -> HeldOut:
 
 
 def small_pattern(actuators: int, height: float) -> Vector:
-    """Return a pattern within the slack of the hysteresis, normalised volts."""
+    """Return a pattern of ``height``, within the slack of the hysteresis, normalised volts."""
     return height * np.random.default_rng(12345).choice([-1.0, 1.0], actuators)
 
 
