@@ -42,6 +42,8 @@ POSES: tuple[tuple[float, float, float], ...] = (
 TRIES = 3
 DARK_CODE = 40.0
 """8-bit code of the brighter parts of a picture below which there is nothing to see."""
+BURNT_CODE = 250.0
+"""The same above which a picture holds nothing but white."""
 LIMIT_PX = {"board": 0.5, "scene": 0.8}
 """Of single places; the map averages some hundreds of them."""
 MAX_FIELD_SIGMA_PX = 0.3
@@ -251,6 +253,11 @@ def _photograph(camera: Camera) -> Any:
             f"{exposure_s:.3g} s",
             hint="switch on the room light, take the cap off, and see that nothing stands "
             "before the lens",
+        )
+    if bright > BURNT_CODE:
+        raise StateError(
+            f"the {camera.name} camera's picture is burnt white even at {exposure_s:.3g} s",
+            hint="dim the light, or see that no lamp shines into the lens, and run again",
         )
     total = np.mean([_grey(camera.snap().pixels) for _ in range(4)], axis=0)
     return cv2.convertScaleAbs(total)

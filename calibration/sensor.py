@@ -203,7 +203,9 @@ class SensorProcedure(Procedure):
             raise StateError(
                 f"the {self.role} camera found no exposure for the white sheet "
                 f"({level:.0%} of the range at {exposure_s:g} s)",
-                hint="check the lamp, take the cap off, or dim the light",
+                hint="dim the light, or put a grey filter before the lens, and run again"
+                if level > 0.5
+                else "switch the light on, take the cap off, and run again",
             )
         return {"full_s": exposure_s / level, "iso": picture.iso, "top": picture.top}
 

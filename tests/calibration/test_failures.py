@@ -11,6 +11,7 @@ from calibration.artifact import config_hash
 from calibration.operator import PersonOperator, SceneRequest
 from calibration.procedure import present, run
 from calibration.psf import PsfProcedure
+from calibration.registration import RegistrationProcedure
 from calibration.sensor import SensorProcedure
 from calibration.sync import SyncBy, SyncProcedure
 from camera_rig.errors import StateError
@@ -65,6 +66,20 @@ def test_wrong_scene(tmp_path, procedure, scene, settings, words, advice):
         (kept,) = context.store.list(procedure.name)
         assert kept.status == "rejected" and advice in kept.advice
         assert not context.rig.light.health().readings["shutter_open"]
+
+
+@pytest.mark.parametrize(
+    ("procedure", "words"),
+    [
+        (SensorProcedure(), "no exposure for the white sheet"),
+        (RegistrationProcedure(), "burnt white"),
+    ],
+)
+def test_too_much_light_everywhere(tmp_path, procedure, words):
+    with opened(small(light_path={"photons_per_lumen_s": 3.7e20}), tmp_path) as context:
+        with pytest.raises(StateError, match=words) as caught:
+            run(procedure, context)
+    assert "dim the light" in caught.value.hint
 
 
 def test_a_pixel_that_is_full_before_its_converter(tmp_path):
