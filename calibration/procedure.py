@@ -243,6 +243,11 @@ def run(procedure: Procedure, context: Context) -> Artifact:
         report = context.store.folder(failed) / "report.html"
         told = f"{error.hint} (the attempt is kept as rejected: {report})"
         raise type(error)(error.message, hint=told) from error
+    except RigError as error:
+        # A cable, a disk: what was measured before is right, and waits.
+        if procedure.resumable and partial.steps():
+            error.hint += "; what was measured is kept, the same command goes on from there"
+        raise
     reasons = (*fitted.problems, *filter(None, [fitted.held_out.why_rejected]))
     artifact = _record(procedure, context, reasons, fitted.advice or procedure.advice)
     artifact = artifact.model_copy(

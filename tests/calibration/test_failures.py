@@ -14,7 +14,7 @@ from calibration.psf import PsfProcedure
 from calibration.registration import RegistrationProcedure
 from calibration.sensor import SensorProcedure
 from calibration.sync import SyncBy, SyncProcedure
-from camera_rig.errors import StateError
+from camera_rig.errors import ConnectError, StateError
 from tests.calibration.worlds import Stubborn, opened, small
 
 
@@ -66,6 +66,22 @@ def test_wrong_scene(tmp_path, procedure, scene, settings, words, advice):
         (kept,) = context.store.list(procedure.name)
         assert kept.status == "rejected" and advice in kept.advice
         assert not context.rig.light.health().readings["shutter_open"]
+
+
+def test_a_pulled_cable_loses_nothing_that_was_measured(tmp_path):
+    pulled = {"kind": "unplug", "device": "privacy", "at_s": 34.0, "for_s": 1e5}
+    with opened(small(faults={"script": [pulled]}), tmp_path) as context:
+        with pytest.raises(ConnectError, match="privacy is lost") as caught:
+            run(SensorProcedure(), context)
+        assert "goes on from there" in caught.value.hint
+        begun = len(context.store.partial("sensor").steps())
+        assert begun > 2 and context.store.list() == []
+        assert not context.rig.light.health().readings["shutter_open"]
+    with opened(small(), tmp_path) as context:
+        seen: list[str] = []
+        context.progress = lambda label, done, total: seen.append(label)
+        assert run(SensorProcedure(), context).status == "accepted"
+        assert seen[0] == "dark pictures" and "fitting" in seen
 
 
 @pytest.mark.parametrize(
