@@ -15,7 +15,7 @@ import math
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ from camera_rig.twin.geometry import Geometry, GeometryOptions, Grid, Resampler
 from camera_rig.twin.mirror import MODES
 from camera_rig.twin.scene import Field as SceneField
 from camera_rig.twin.scene import Radiance, Scene
-from camera_rig.twin.targets import PointSource, disc_coverage
+from camera_rig.twin.spot import draw_spot
+from camera_rig.twin.targets import PointSource
 
 __all__ = ["Arm", "LightPathOptions", "Moment", "StaticWavefront", "arms", "electrons_per_s"]
 
@@ -40,6 +41,16 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 _ROWS_DOWN = np.diag(Orientation.rows_down().matrix(MODES))
 _LARGEST_WINDOW = 1024
+_HALO_PX = 20
+"""How far a PSF goes beyond its farthest ray in a scene, where such faint light is lost."""
+_SPOT_HALO_RINGS, _SPOT_HALO_PX = 250, 120
+"""The same around a point, in widths of a ring and at most in pixels: there it is what
+remains, and a fit to a bright point sees where it ends."""
+_SHAPES = 4
+_MEASURED = 0.02
+"""Share of the tolerance for a point in a still: nothing may stand in the way of its fit."""
+
+T = TypeVar("T")
 
 
 class LightPathOptions(BaseModel):
@@ -146,6 +157,32 @@ def electrons_per_s(
     return lumen * options.photons_per_lumen_s * np.asarray(quantum_efficiency)
 
 
+class _Shapes(Generic[T]):
+    """What was made for the last few shapes, each with a number of its own.
+
+    Args:
+        tolerance_um: Change that counts as the same shape, µm RMS without piston.
+    """
+
+    def __init__(self, tolerance_um: float) -> None:
+        self._tolerance_um = tolerance_um
+        self._kept: list[tuple[Floats, int, T]] = []
+        self._made = 0
+
+    def of(self, wavefront_um: Floats, make: Callable[[], T]) -> tuple[int, T]:
+        """Return what belongs to this shape, made now if it is new."""
+        for place, (shape, number, made) in enumerate(self._kept):
+            if np.linalg.norm(shape[1:] - wavefront_um[1:]) <= self._tolerance_um:
+                if place:
+                    self._kept.insert(0, self._kept.pop(place))
+                return number, made
+        made = make()
+        self._made += 1
+        self._kept.insert(0, (wavefront_um.copy(), self._made, made))
+        del self._kept[_SHAPES:]
+        return self._made, made
+
+
 class Arm:
     """One arm: forms pictures of relative light on its sensor. Thread-safe.
 
@@ -168,18 +205,26 @@ class Arm:
         )
         self.lock = threading.RLock()
         self._tolerance_um = 0.55 * tolerance_waves
-        self._blurs: list[tuple[Floats, bool, int, Blur]] = []
-        self._made = 0
+        self._blurs = {exact: _Shapes[Blur](self._tolerance_um) for exact in (False, True)}
+        self._spots = {
+            False: _Shapes[Floats32](self._tolerance_um),
+            True: _Shapes[Floats32](_MEASURED * self._tolerance_um),
+        }
         self._models: dict[tuple[int, int, int], PsfModel] = {}
         self._resamplers: dict[tuple[Grid, SceneField], Resampler] = {}
         self._work: dict[tuple[int, int], Floats32] = {}
         self._pictures: dict[Hashable, Floats32] = {}
 
-    def kernel(self, wavefront_um: Floats) -> Floats:
-        """Return the PSF on sensor pixels, (3, n, n), axis at ``n // 2``, row 0 on top."""
+    def kernel(self, wavefront_um: Floats, halo_px: int = _HALO_PX) -> Floats:
+        """Return the PSF on sensor pixels, (3, n, n), axis at ``n // 2``, row 0 on top.
+
+        Args:
+            wavefront_um: Aberration, µm RMS per mode of the twin's modes.
+            halo_px: How far beyond the farthest ray the window goes, px.
+        """
         um = wavefront_um * _ROWS_DOWN
         reach = ray_reach_pixels(um, MODES, self.pupil)
-        window = min(_LARGEST_WINDOW, 64 * math.ceil((2.1 * reach + 40) / 64))
+        window = min(_LARGEST_WINDOW, 64 * math.ceil((2.1 * reach + 2 * halo_px) / 64))
         plan = choose(um, MODES, self.pupil, window)
         key = (window, plan.fft_size, plan.samples)
         model = self._models.get(key)
@@ -191,33 +236,38 @@ class Arm:
 
     def blur(self, wavefront_um: Floats, *, exact: bool = False) -> tuple[int, Blur]:
         """Return a number and the filter of this shape; kept while the shape stands."""
-        for place, (shape, fine, number, blur) in enumerate(self._blurs):
-            change_um = np.linalg.norm(shape[1:] - wavefront_um[1:])
-            if fine == exact and change_um <= self._tolerance_um:
-                if place:
-                    self._blurs.insert(0, self._blurs.pop(place))
-                return number, blur
-        blur = blur_for(self.kernel(wavefront_um), self.geometry.size, exact=exact)
-        self._made += 1
-        self._blurs.insert(0, (wavefront_um.copy(), exact, self._made, blur))
-        del self._blurs[4:]
-        return self._made, blur
+        return self._blurs[exact].of(
+            wavefront_um,
+            lambda: blur_for(self.kernel(wavefront_um), self.geometry.size, exact=exact),
+        )
 
     def picture(self, moment: Moment) -> Floats32:
         """Return relative light (3, H, W) on the sensor, noise-free; do not write to it."""
         with self.lock:
-            exact = moment.exact or isinstance(moment.scene, PointSource)
-            wavefront_um = moment.wavefront_um
-            if isinstance(moment.scene, PointSource):
-                wavefront_um = wavefront_um + self._aside_um(moment.scene, moment.source_mm)
-            number, blur = self.blur(wavefront_um, exact=exact)
-            key = (number, moment.key)
+            number, fill = self._way_of(moment)
+            key = (isinstance(moment.scene, PointSource), moment.exact, number, moment.key)
             picture = self._pictures.pop(key, None)
             if picture is None:
                 picture = self._buffer()
-                blur(self._samples(moment, blur.grid), picture)
+                fill(picture)
             self._pictures[key] = picture  # newest last
             return picture
+
+    def _way_of(self, moment: Moment) -> tuple[int, Callable[[Floats32], None]]:
+        """Return the number of the shape and what fills a picture with this moment."""
+        scene = moment.scene
+        if not isinstance(scene, PointSource):
+            number, blur = self.blur(moment.wavefront_um, exact=moment.exact)
+            return number, lambda out: blur(self._samples(moment, blur.grid), out)
+        place_px = self._source_px(scene, moment.source_mm)
+        wavefront_um = moment.wavefront_um + self._aside_um(place_px)
+        number, kernel = self._spots[moment.exact].of(
+            wavefront_um, lambda: self.kernel(wavefront_um, self._spot_halo_px).astype(np.float32)
+        )
+        if self._resolves_pixels:
+            place_px = np.rint(place_px)
+        radius_px = scene.diameter_mm / 2 * self.geometry.px_per_mm
+        return number, lambda out: draw_spot(kernel, place_px, radius_px, scene.level, out)
 
     def forget(self) -> None:
         """Drop kept pictures, as after a change of scene."""
@@ -239,9 +289,6 @@ class Arm:
             if len(self._work) > 3:
                 self._work.clear()
             work = self._work[shape] = np.empty((3, *shape), np.float32)
-        if isinstance(moment.scene, PointSource):
-            work[:] = self._disc(moment.scene, moment.source_mm, grid)
-            return work
         field = moment.scene.field
         resampler = self._resamplers.get((grid, field))
         if resampler is None:
@@ -251,25 +298,20 @@ class Arm:
         resampler(moment.radiance(), work)
         return work
 
-    def _disc(self, source: PointSource, source_mm: float, grid: Grid) -> Floats:
-        """Draw a pinhole straight on the grid: scene pixels are coarser than a PSF."""
-        place_px = self._source_px(source, source_mm)
-        if self._resolves_pixels:
-            place_px = np.rint(place_px)
-        x, y = (place_px - np.array(grid.origin_px)) / grid.step_px
-        radius = source.diameter_mm / 2 * self.geometry.px_per_mm / grid.step_px
-        window = SceneField(height_px=grid.rows, width_px=grid.columns)
-        return source.level * disc_coverage(window, (float(x), float(y)), radius)
-
     def _source_px(self, source: PointSource, source_mm: float) -> Floats:
         return self.geometry.to_px(np.array([source.x_mm + source_mm, source.y_mm]))
+
+    @property
+    def _spot_halo_px(self) -> int:
+        rings_px = round(_SPOT_HALO_RINGS * self.pupil.pixels_per_airy(550.0))
+        return max(_HALO_PX, min(_SPOT_HALO_PX, rings_px))
 
     @property
     def _resolves_pixels(self) -> bool:
         """Whether the spot is wider than a pixel, so that a shifted one can be computed."""
         return self.pupil.oversample == 1
 
-    def _aside_um(self, source: PointSource, source_mm: float) -> Floats:
+    def _aside_um(self, place_px: Floats) -> Floats:
         """Return the tilt that carries a pinhole from its pixel's middle to its true place.
 
         Area shares of a disc smaller than a pixel would smear it by up to half a pixel.
@@ -278,7 +320,6 @@ class Arm:
         """
         um = np.zeros(len(MODES))
         if self._resolves_pixels:
-            place_px = self._source_px(source, source_mm)
             tilt_um = (place_px - np.rint(place_px)) / (2.0 * self.pupil.pixels_per_slope_um)
             um[MODES.index((1, 1))], um[MODES.index((1, -1))] = tilt_um[0], -tilt_um[1]
         return um

@@ -78,8 +78,10 @@ def test_a_point_lands_where_the_configured_transform_says(role: str) -> None:
     assert geometry.rotation_deg == 2.0
     for xy_mm in [(0.0, 0.0), (120.0, 60.0), (-150.0, 40.0), (33.3, -70.0)]:
         made.world.set_scene(PointSource(diameter_mm=16.0, x_mm=xy_mm[0], y_mm=xy_mm[1]), ambient=9)
-        seen = centroid(electrons(made, role)[..., 1])
-        np.testing.assert_allclose(seen, geometry.to_px(np.array(xy_mm)), atol=0.01)
+        wanted = geometry.to_px(np.array(xy_mm))
+        left, top = np.rint(wanted).astype(int) - 25  # the frame's edge cuts wider rings unevenly
+        spot = electrons(made, role)[top : top + 51, left : left + 51, 1]
+        np.testing.assert_allclose(centroid(spot), wanted - [left, top], atol=0.01)
 
 
 @pytest.mark.parametrize("role", ["side", "privacy"])
@@ -130,7 +132,8 @@ def test_light_is_conserved() -> None:
         world.command_mirror(np.full(40, volts))
         made.clock.sleep(0.2)
         total = electrons(made, "privacy").sum(axis=(0, 1))
-        np.testing.assert_allclose(total, area_px * flux * 0.01, rtol=5e-3)
+        # Just under one per cent lies in rings beyond the window of a spot.
+        np.testing.assert_allclose(total, area_px * flux * 0.01, rtol=1e-2)
 
 
 def test_the_spot_is_that_of_the_optics_core() -> None:
@@ -149,6 +152,28 @@ def test_the_spot_is_that_of_the_optics_core() -> None:
         assert correlation > 0.93
     twin = np.moveaxis(psf[:, 84:43:-1, 44:85], 0, -1)
     assert np.corrcoef(window[..., 1].ravel(), twin[..., 1].ravel())[0, 1] < 0.9
+
+
+def test_a_spot_does_not_end_where_its_rays_do() -> None:
+    made = optical_lab(static_noll={4: 0.8})
+    made.world.set_scene(PointSource(diameter_mm=0.05), ambient=1.0)
+    truth = made.world.truth
+    seen = electrons(made, "privacy")[..., 1]
+    shape = truth.wavefront(made.world.to_ns(0.1)).oriented(Orientation.rows_down())
+    psf = compute_psf(shape, truth.pupil("privacy"), 1024).pixels[1]
+    at = np.rint(truth.geometry("privacy").to_px(np.zeros(2))).astype(int)
+    scale = seen.sum() / psf.sum()
+    edge = int(np.nonzero(psf[512] > 0.05 * psf.max())[0][-1]) - 512  # of the blur's disc
+    ring = _ring(psf.shape, (512, 512), edge + 10, edge + 50)
+    there = _ring(seen.shape, (at[1], at[0]), edge + 10, edge + 50)
+    assert psf[ring].sum() > 5e-3
+    assert seen[there].sum() == pytest.approx(scale * psf[ring].sum(), rel=0.08)
+
+
+def _ring(shape: tuple[int, ...], middle: tuple[int, int], inner: int, outer: int) -> np.ndarray:
+    y, x = np.indices(shape[:2])
+    from_middle = np.hypot(y - middle[0], x - middle[1])
+    return (from_middle >= inner) & (from_middle < outer)
 
 
 def test_the_spot_grows_with_the_wavelength() -> None:
