@@ -12,16 +12,15 @@ import json
 import numpy as np
 import pytest
 
-from calibration.artifact import Artifact
 from calibration.influence import InfluenceProcedure
-from calibration.procedure import Context, present, run
+from calibration.procedure import run
 from calibration.realise import RealiseProcedure
 from calibration.sensor import SensorProcedure
 from camera_rig.config import RigConfig
 from camera_rig.mirror.hysteresis import PlayModel, PlayOperators
 from camera_rig.mirror.influence import InfluenceMatrix, Provenance
 from camera_rig.optics import Coefficients, Order, Unit, modes
-from tests.calibration.worlds import opened, small
+from tests.calibration.worlds import keep, opened, small
 
 PIXEL_UM = 6.1
 SIZE_PX = 352
@@ -41,21 +40,6 @@ def bench(mirror_pupil_mm: float | None = None, rings: dict | None = None, **twi
         "mirror_pupil_mm": mirror_pupil_mm or known.mirror_pupil_mm,
     }
     return config.model_copy(update={"bench": known.model_copy(update=changed)})
-
-
-def keep(context: Context, procedure: str, texts: dict | None = None, **figures: float) -> None:
-    """Put a calibration into use that nobody measured."""
-    now = present(context.rig)
-    known = Artifact(
-        id=f"known-{procedure}",
-        procedure=procedure,
-        status="accepted",
-        made_at=now.now,
-        config_hash=now.config_hash,
-        figures=figures,
-    )
-    context.store.save(known, {}, texts or {})
-    context.store.use(known)
 
 
 def small_moves(loop: PlayModel, around: float, height: float) -> np.ndarray:

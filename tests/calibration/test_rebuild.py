@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.artifact import Artifact
 from calibration.plane_map import PlaneMap, rms
-from calibration.procedure import present, run
+from calibration.procedure import run
 from calibration.rebuild import rebuild
 from calibration.registration import RegistrationProcedure
 from calibration.sensor import SensorProcedure
@@ -22,7 +21,7 @@ from camera_rig.mirror.hysteresis import PlayModel
 from camera_rig.mirror.influence import InfluenceMatrix, Provenance
 from camera_rig.optics import Order, modes
 from camera_rig.rig import Rig
-from tests.calibration.worlds import opened, small
+from tests.calibration.worlds import keep, opened, small
 
 SIZE = (480, 320)
 SYNC = {"bursts": 5, "burst_s": 3.0}
@@ -30,25 +29,17 @@ SYNC = {"bursts": 5, "burst_s": 3.0}
 
 def keep_mirror(context, loop: PlayModel | None = None) -> np.ndarray:
     """Put an influence calibration into use that knows the truth (measuring takes minutes)."""
-    truth, now = context.rig.twin.truth, present(context.rig)
+    truth = context.rig.twin.truth
     listed = modes(Order.NOLL, 2, 36)
     found = truth.influence().rows(listed)
     static = truth.static_wavefront().to(unit="um_rms")
     rest = np.array([static.values.get(mode, 0.0) for mode in listed])
     matrix = InfluenceMatrix(listed, found, 14.0, Provenance("measured"), rest_um=rest)
-    known = Artifact(
-        id="known",
-        procedure="influence",
-        status="accepted",
-        made_at=now.now,
-        config_hash=now.config_hash,
-    )
     texts = {
         "influence.json": json.dumps(matrix.to_dict()),
         "hysteresis.json": json.dumps((loop or PlayModel.nominal(40)).to_dict()),
     }
-    context.store.save(known, {}, texts)
-    context.store.use(known)
+    keep(context, "influence", texts)
     return found
 
 
@@ -58,17 +49,7 @@ def test_relaxed_twin_shows_what_was_seen_at_rest_whatever_the_loop_calls_zero(t
     with opened(small(SIZE, seed=6), tmp_path / "store") as context:
         keep_mirror(context, replace(nominal, offset=nominal.offset + 0.02))
         beyond = context.rig.twin.truth.static_wavefront().numbers[14]
-        now = present(context.rig)
-        psf = Artifact(
-            id="psf",
-            procedure="psf",
-            status="accepted",
-            made_at=now.now,
-            config_hash=now.config_hash,
-            payload={"shape_um": {str(j): 0.55 * v for j, v in seen.items()}},
-        )
-        context.store.save(psf, {}, {})
-        context.store.use(psf)
+        keep(context, "psf", payload={"shape_um": {str(j): 0.55 * v for j, v in seen.items()}})
         made = rebuild(context.rig.config, context.store, tmp_path / "twin")
     with opened(load_config(made.path), tmp_path / "again") as context:
         list(context.rig.mirror.relax())
