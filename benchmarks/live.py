@@ -320,6 +320,7 @@ def soak(args: argparse.Namespace) -> dict[str, Any]:
         args.minutes,
         settings,
         args.check_every,
+        args.fault_every,
         lambda figures: keep("soak", {**figures, "identity": "not checked yet"}),
     )
 
@@ -350,6 +351,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--max-age", type=float, default=0.4)
+    parser.add_argument("--fault-every", type=float, default=60.0, help="s, of the soak")
     parser.add_argument("--check-every", type=int, default=1)
     args = parser.parse_args(words)
     if not args.bundle and not args.presets:
