@@ -41,7 +41,7 @@ SMALL_LIMIT = 0.04
 """Largest error of the small pattern, over its change: half a per cent to one is usual."""
 STRONG_LIMIT = 0.1
 """The same of the strong shape: creep, and loops that differ from electrode to electrode, leave
-two to six per cent of it, for it is the small difference of large strokes."""
+two to eight per cent of it, for it is the small difference of large strokes."""
 
 
 @dataclass(frozen=True, eq=False)
