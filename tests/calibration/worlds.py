@@ -11,7 +11,7 @@ from calibration.artifact import Artifact, CalibrationStore
 from calibration.operator import SceneRequest, TwinOperator
 from calibration.procedure import Context, present
 from camera_rig.clock import ManualClock
-from camera_rig.config import RigConfig, load_config
+from camera_rig.config import RigConfig, StorageConfig, load_config
 from camera_rig.rig import Rig
 
 
@@ -26,6 +26,8 @@ def small(size: tuple[int, int] = (192, 128), **more: Any) -> RigConfig:
 
 @contextmanager
 def opened(config: RigConfig, root: Path, only: set[str] | None = None) -> Iterator[Context]:
+    storage = StorageConfig(root=root / "rig-data", keys=root / "keys")
+    config = config.model_copy(update={"storage": storage})
     with Rig.open(config, clock=ManualClock(), only=only) as rig:
         yield Context(rig, CalibrationStore(root), TwinOperator(rig.twin))
 
