@@ -39,9 +39,10 @@ STRONG: dict[Mode, float] = {(4, 0): 0.7, (4, 2): 0.5, (3, -3): 0.5}
 """Modes of the strong shape, up to a factor: weak ones need no volts, these do."""
 SMALL_LIMIT = 0.04
 """Largest error of the small pattern, over its change: half a per cent to one is usual."""
-STRONG_LIMIT = 0.1
-"""The same of the strong shape: creep, and loops that differ from electrode to electrode, leave
-two to eight per cent of it, for it is the small difference of large strokes."""
+STRONG_LIMIT = 0.15
+"""The same of the strong shape, against gross errors of the loop: creep, and loops that differ from
+electrode to electrode, leave three to ten per cent of it, for it is the small difference of
+large strokes. (At a tenth, one right matrix of thirty was refused.)"""
 
 
 @dataclass(frozen=True, eq=False)
