@@ -4,29 +4,24 @@ What is checked, offline, against the twin's truth:
 
 * no face was sent of a moment at which the mirror was not in its private shape;
 * no sent face is a copy of the sharp picture, and none is recognised as the person before
-  the rig (dlib's recogniser; ``every`` thins that out, for it takes longer than the run);
+  the rig (``_live_identity``);
 * nothing stood still for longer than the pipeline promises; memory does not grow.
-
-The recogniser is told where the painted face lies, for the window follows it; on every
-twentieth it looks for itself as well.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from _live_identity import Sent, identity
 from _live_rigs import OtherWork, config_at, temporary
 
 from camera_rig.rig import Rig
@@ -41,14 +36,6 @@ FAULTS = (
     (FaultKind.DROP, "privacy", 1.0), (FaultKind.BUSY, "mirror", 1.5),
     (FaultKind.TIMEOUT, "privacy", 1.0), (FaultKind.CLOCK_JUMP, "clock", 0.0),
 )  # fmt: skip
-SAME_PERSON = 0.413
-"""dlib's threshold at equal error on synthetic heads (``results/evaluation.json``); its 0.6 is
-for people, and takes many unlike heads for one."""
-
-FACE_IN_WINDOW = (0.22, 0.25, 0.78, 0.85)
-"""Where the window has the painted face: left, top, right, bottom, shares."""
-
-LOOK_EVERY, CHECKERS = 20, 2
 
 PRIVATE_V = 1.0
 
@@ -144,7 +131,7 @@ def soak(
         bundle: Opened bundle.
         minutes: Length, min.
         settings: Of the pipeline.
-        every: Ask the recogniser of every so-many-th face (1: all).
+        every: Ask the slow recogniser of every so-many-th face (1: all).
         fault_every_s: Time from one fault to the next, s.
         tell: Called with the figures of the run, before identities are checked.
     """
@@ -167,8 +154,12 @@ def soak(
             figures["share_of_two_cores_by_others"] = others_share
             figures |= _checked(keeper.kept)
             tell(figures)
-            faces = [k for k in keeper.kept if not k.blank]
-            figures["identity"] = _identity(rig, faces, folder / "sent", every)
+            faces = [
+                Sent(folder / "sent" / k.file, (k.true_ns - rig.twin.epoch_ns) * 1e-9)
+                for k in keeper.kept
+                if not k.blank
+            ]
+            figures["identity"] = identity(rig.twin.scene, faces, every)
     return figures
 
 
@@ -233,105 +224,6 @@ def _checked(kept: list[Kept]) -> dict[str, Any]:
         "longest_gap_s": round(float(gaps.max()), 2) if len(gaps) else None,
         "gaps_over_2_s": int((gaps > 2.0).sum()),
     }
-
-
-def _identity(rig: Rig, faces: list[Kept], sent: Path, every: int) -> dict[str, Any]:
-    """How near each sent face is to the person's sharp face of the same moment."""
-    from _recognisers import DlibRecogniser
-
-    recogniser = DlibRecogniser()
-    keys = [rig.twin.scene.frame_key((k.true_ns - rig.twin.epoch_ns) * 1e-9) for k in faces]
-    if not faces:
-        return {"checked": 0}
-    sharp = _sharp_faces(rig, dict(zip(keys, faces, strict=True)), recogniser)
-    work = [(str(sent / k.file), key, n % every == 0, n % (every * LOOK_EVERY) == 0)
-            for n, (k, key) in enumerate(zip(faces, keys, strict=True))]  # fmt: skip
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(CHECKERS, context, _begin_checker, (sharp,)) as pool:
-        found = list(pool.map(_compare, work, chunksize=200))
-    told, looked, copies = (np.array(column, float) for column in zip(*found, strict=True))
-    looked_at = np.array([look for *_, look in work])
-    told = told[~np.isnan(told)]
-    return {
-        "compared_with_the_sharp_picture": len(copies),
-        "correlation_with_sharp_max": round(float(copies.max()), 3),
-        "checked_by_the_recogniser": len(told),
-        "recognised": int((told < SAME_PERSON).sum()),
-        "distance_min": round(float(told.min()), 3),
-        "distance_p50": round(float(np.median(told)), 3),
-        "distance_min_where_it_looked_itself": round(float(np.nanmin(looked)), 3),
-        "looked_itself": int(looked_at.sum()),
-        "no_face_seen_there": int(np.isnan(looked[looked_at]).sum()),
-        "distance_of_the_same_person_p95": round(_same_person_distance(rig, recogniser), 3),
-        "threshold": SAME_PERSON,
-    }
-
-
-def _sharp_faces(rig: Rig, moments: dict[int, Kept], recogniser: Any) -> dict[int, Any]:
-    """The person in the clear at every moment of the clip: vector and small picture."""
-    from camera_rig.twin.heads import film_curve
-
-    scene, found = rig.twin.scene, {}
-    for key, one in moments.items():
-        at_s = (one.true_ns - rig.twin.epoch_ns) * 1e-9
-        picture = film_curve(scene.radiance(at_s))
-        window, box = _window(picture, scene.truth(at_s).landmarks_px)
-        found[key] = (recogniser.embed(window, box), _grey(window))
-    return found
-
-
-_checker: dict[str, Any] = {}
-
-
-def _begin_checker(sharp: dict[int, Any]) -> None:
-    from _recognisers import DlibRecogniser
-
-    cv2.setNumThreads(1)
-    _checker.update(sharp=sharp, recogniser=DlibRecogniser())
-
-
-def _compare(work: tuple[str, int, bool, bool]) -> tuple[float, float, float]:
-    """Distance where the face must be, distance where it is seen, likeness of pictures."""
-    file, key, embed, look = work
-    vector, small = _checker["sharp"][key]
-    recogniser = _checker["recogniser"]
-    picture = np.ascontiguousarray(cv2.imread(file)[..., ::-1])
-    box = (np.array(FACE_IN_WINDOW) * picture.shape[0]).astype(int)
-    told = looked = float("nan")
-    if embed:
-        told = float(np.linalg.norm(recogniser.embed(picture, box) - vector))
-    if look and len(boxes := recogniser.detect(picture)):
-        looked = float(np.linalg.norm(recogniser.embed(picture, boxes[0]) - vector))
-    return told, looked, float(np.corrcoef(_grey(picture).ravel(), small.ravel())[0, 1])
-
-
-def _same_person_distance(rig: Rig, recogniser: Any) -> float:
-    """What the recogniser gives for the person in the clear at other moments."""
-    from camera_rig.twin.heads import film_curve
-
-    vectors = []
-    scene = rig.twin.scene
-    for at_s in np.linspace(0.0, scene.settings.motion.duration_s, 9)[:-1]:
-        window, box = _window(film_curve(scene.radiance(at_s)), scene.truth(at_s).landmarks_px)
-        vectors.append(recogniser.embed(window, box))
-    table = np.stack(vectors)
-    apart = np.linalg.norm(table[:, None] - table[None], axis=-1)
-    return float(np.percentile(apart[np.triu_indices(len(table), 1)], 95))
-
-
-def _window(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = points.min(axis=0), points.max(axis=0)
-    centre, side = (low + high) / 2, 1.9 * float(np.max(high - low))
-    left, top = (centre - side / 2).astype(int)
-    left, top = max(left, 0), max(top, 0)
-    window = np.ascontiguousarray(picture[top : top + int(side), left : left + int(side)])
-    box = np.array([low[0] - left, low[1] - top - 0.2 * side / 1.9, high[0] - left, high[1] - top])
-    return window, box.astype(int)
-
-
-def _grey(picture: np.ndarray) -> np.ndarray:
-    small = cv2.resize(np.ascontiguousarray(picture), (64, 64), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def _resident_mb() -> float:
