@@ -39,6 +39,17 @@ class FaceOpener:
     progress: Callable[[str, int, int], None]
     _sets: dict[str, PreparedSet] = field(default_factory=dict)
 
+    def check(self, named: str) -> None:
+        """Refuse what names no faces, before anything that takes long.
+
+        Raises:
+            ConfigError: No number of heads, no folder, or no pictures in it.
+        """
+        from models.data import open_folder
+
+        if heads_named(named) is None and not self._is_set(named):
+            open_folder(named, self.size_px)
+
     def sought(self, named: str) -> Faces:
         """Return the people sought: the test part of a set, a folder, or heads."""
         from models.evaluation.material import held_out_heads, open_pictures

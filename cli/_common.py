@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -34,6 +35,8 @@ __all__ = [
 
 DEFAULT_CONFIG = "simulated"
 INTERRUPTED_EXIT_CODE = 130
+SAY_EVERY_S = 30.0
+"""How often progress is written where it cannot be drawn: to a file, under nohup, in a queue."""
 
 
 def _remember_json(context: typer.Context, value: bool) -> bool:
@@ -106,6 +109,7 @@ def progress(*, plain: bool = False) -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
+    drawn = sys.stderr.isatty()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -114,9 +118,36 @@ def progress(*, plain: bool = False) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console(stderr=True),
-        disable=plain or not sys.stderr.isatty(),
+        disable=plain or not drawn,
     ) as shown:
-        yield shown
+        if plain or drawn:
+            yield shown
+        else:
+            with _said_now_and_then(shown):
+                yield shown
+
+
+@contextmanager
+def _said_now_and_then(shown: Progress) -> Iterator[None]:
+    over = threading.Event()
+
+    def say() -> None:
+        while not over.wait(SAY_EVERY_S):
+            for task in shown.tasks:
+                if task.started and not task.finished:
+                    of = "" if task.total is None else f" {task.completed:.0f}/{task.total:.0f}"
+                    left = task.time_remaining
+                    eta = "" if left is None else f", about {left:.0f} s left"
+                    told = f"{task.description}{of} {task.fields['rate']}".rstrip()
+                    typer.echo(f"{told}, {task.elapsed or 0.0:.0f} s{eta}", err=True)
+
+    speaker = threading.Thread(target=say, name="progress", daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
 
 
 @contextmanager

@@ -56,17 +56,15 @@ def heads_folder(data: str, size_px: int, world: World, *, first_seed: int = 0) 
         world: Only the first process renders; the others wait.
         first_seed: Identity the rendered heads start at.
     """
-    if not data.startswith("heads:"):
+    from cli._heads import heads_named
+
+    if (count := heads_named(data)) is None:
         return data
-    from camera_rig.errors import ConfigError
     from camera_rig.twin.head.cache import user_cache_dir
     from cli._common import progress
     from models.heads import HeadSetSettings, render_heads
 
-    count = data.removeprefix("heads:")
-    if not count.isdigit() or int(count) < 1:
-        raise ConfigError(f"--data {data!r} names no number of heads", hint="write heads:200")
-    seeds = tuple(range(first_seed, first_seed + int(count)))
+    seeds = tuple(range(first_seed, first_seed + count))
     settings = HeadSetSettings(seeds, frames=_FRAMES_PER_HEAD, size_px=size_px)
     name = f"heads-{first_seed}-{count}x{_FRAMES_PER_HEAD}-{size_px}px"
     folder = user_cache_dir() / "training" / name

@@ -130,10 +130,12 @@ def _ground(
     whole = str(bundle) == DEFAULT or (bundle / CARD).exists()
     what = open_bundle(bundle) if whole else open_trained(bundle)
     opener.size_px = (what.trained if whole else what).sizes.size_px
+    for named in (people, learn, *({references} - {OWN_REFERENCES})):
+        opener.check(named)
     recognisers, absent = at_hand()
     for name, why in absent.items():
         typer.echo(f"without {name}: {why}", err=True)
-    extra = opener.recorded(people)
+    sought, extra = opener.sought(people), opener.recorded(people)
     learned = (opener.learned(learn, plan.per_person), *(() if extra is None else (extra,)))
     styles = styles_of(references, what, opener.progress) if whole else None
-    return ground_for(what, opener.sought(people), learned, plan, recognisers, styles=styles)
+    return ground_for(what, sought, learned, plan, recognisers, styles=styles)

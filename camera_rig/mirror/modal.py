@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -305,17 +305,25 @@ class ModalMirror:
             low, high = self._scale.low, self._scale.high
         else:
             low, high = self.memory.reach()
-        size_um = float(np.linalg.norm(wanted_um))
-        return ShapeProblem(
+        size_um, least_um = float(np.linalg.norm(wanted_um)), options.least_tolerance_um
+        flat = ShapeProblem(
             asked=influence.rows(self._asked),
             beyond=influence.rows(self._beyond),
-            wanted_um=wanted_um - rest[influence.places(self._asked)],
+            wanted_um=-rest[influence.places(self._asked)],
             beyond_um=-rest[influence.places(self._beyond)],
             low=low,
             high=high,
-            tolerance_um=max(options.least_tolerance_um, options.tolerance * size_um),
-            beyond_tolerance_um=max(options.least_tolerance_um, options.beyond_share * size_um),
+            tolerance_um=least_um,
+            beyond_tolerance_um=least_um,
             caution=options.caution,
+        )
+        left_um = solve.least_beyond_um(flat) if rest.any() else 0.0
+        return replace(
+            flat,
+            wanted_um=flat.wanted_um + wanted_um,
+            tolerance_um=max(least_um, options.tolerance * size_um),
+            beyond_tolerance_um=max(least_um, options.beyond_share * size_um) + left_um,
+            beyond_left_um=left_um,
         )
 
     def _volts(self, response: Array) -> Volts:

@@ -36,6 +36,8 @@ class ShapeProblem:
         high: Highest response.
         tolerance_um: Error allowed in each mode asked for, µm RMS.
         beyond_tolerance_um: Error allowed in each other mode, µm RMS.
+        beyond_left_um: Part of it that does not shrink with the shape: what even the flattest
+            shape leaves there, µm RMS.
         caution: Strength with which least squares keeps responses small, relative to
             the strongest shape of the mirror.
     """
@@ -48,6 +50,7 @@ class ShapeProblem:
     high: Array
     tolerance_um: float
     beyond_tolerance_um: float
+    beyond_left_um: float = 0.0
     caution: float = 1e-3
 
     @property
@@ -100,7 +103,21 @@ def reach(problem: ShapeProblem) -> Array | None:
     quiet = nearest(problem)
     if problem.fits(quiet):
         return quiet
-    return _least_beyond(problem)
+    found = _least_beyond(problem)
+    if found is None:
+        return None
+    inside = np.minimum(np.maximum(found[0], problem.low), problem.high)
+    return inside if problem.fits(inside) else None
+
+
+def least_beyond_um(problem: ShapeProblem) -> float:
+    """Return what must be left in some mode not asked for, µm RMS.
+
+    A rest shape has finer waves than electrodes can make: of those, some always stay. 0 where
+    not even the modes asked for can be reached.
+    """
+    found = _least_beyond(problem)
+    return 0.0 if found is None else found[1]
 
 
 def least_change(problem: ShapeProblem, rest_um: Array) -> Array:
@@ -143,7 +160,7 @@ def largest_scale(problem: ShapeProblem, rest_um: Array) -> float:
     shape = np.r_[problem.wanted_um - rest_um, np.zeros(len(problem.beyond))]
     matrix, at_most = _within(problem, shape[:, None])
     # A smaller shape has smaller tolerances: they shrink with the last unknown too.
-    matrix[:, -1] += np.tile(_allowed(problem), 2)
+    matrix[:, -1] += np.tile(_each(problem, *_shrinking(problem)), 2)
     found = _linear_programme(
         np.r_[np.zeros(problem.actuators), 1.0],
         matrix,
@@ -186,16 +203,17 @@ def strokes(problem: ShapeProblem, row: int, beyond_share: float) -> tuple[float
 
 def scaled(problem: ShapeProblem, factor: float, rest_um: Array) -> ShapeProblem:
     """Return the problem with wanted modes and tolerances times ``factor`` (dimensionless)."""
+    asked_um, beyond_um = _shrinking(problem)
     return replace(
         problem,
         wanted_um=(problem.wanted_um - rest_um) * factor + rest_um,
-        tolerance_um=problem.tolerance_um * factor,
-        beyond_tolerance_um=problem.beyond_tolerance_um * factor,
+        tolerance_um=asked_um * factor,
+        beyond_tolerance_um=beyond_um * factor + problem.beyond_left_um,
     )
 
 
-def _least_beyond(problem: ShapeProblem) -> Array | None:
-    """Responses that fit, with the largest mode not asked for as small as possible."""
+def _least_beyond(problem: ShapeProblem) -> tuple[Array, float] | None:
+    """Responses that reach the modes asked for, with the largest other mode (µm) least."""
     others = len(problem.beyond)
     cost = np.r_[np.zeros(problem.actuators), 1.0]
     none, ones = np.zeros((len(problem.asked), 1)), np.ones((others, 1))
@@ -219,10 +237,7 @@ def _least_beyond(problem: ShapeProblem) -> Array | None:
         ],
         [*_bounds(problem), (0.0, None)],
     )
-    if found is None:
-        return None
-    inside = np.minimum(np.maximum(found[:-1], problem.low), problem.high)
-    return inside if problem.fits(inside) else None
+    return None if found is None else (found[:-1], float(found[-1]))
 
 
 def _within(problem: ShapeProblem, relief: Array) -> tuple[Array, Array]:
@@ -232,14 +247,20 @@ def _within(problem: ShapeProblem, relief: Array) -> tuple[Array, Array]:
     """
     matrix = np.hstack([np.vstack([problem.asked, problem.beyond]), relief])
     wanted = np.r_[problem.wanted_um, problem.beyond_um]
-    allowed = _allowed(problem)
+    allowed = _each(problem, problem.tolerance_um, problem.beyond_tolerance_um)
     return np.vstack([matrix, -matrix]), np.r_[wanted + allowed, allowed - wanted]
 
 
-def _allowed(problem: ShapeProblem) -> Array:
-    each = [problem.tolerance_um, problem.beyond_tolerance_um]
+def _shrinking(problem: ShapeProblem) -> tuple[float, float]:
+    """Tolerances that shrink with the shape, of modes asked for and of others, µm RMS."""
+    return problem.tolerance_um, problem.beyond_tolerance_um - problem.beyond_left_um
+
+
+def _each(problem: ShapeProblem, asked_um: float, beyond_um: float) -> Array:
     # Aim a hair inside, so that rounding cannot push a fit outside.
-    return (1.0 - 1e-6) * np.repeat(each, [len(problem.asked), len(problem.beyond)])
+    return (1.0 - 1e-6) * np.repeat(
+        [asked_um, beyond_um], [len(problem.asked), len(problem.beyond)]
+    )
 
 
 def _bounds(problem: ShapeProblem) -> list[tuple[float, float | None]]:

@@ -305,6 +305,11 @@ def load(folder: str | Path) -> Evaluation:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
         return _rebuilt(content)
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"there is no evaluation at {folder}",
+            hint="give the folder of a `rig evaluate` run",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(
             f"{file} is no evaluation: {error}", hint="give the folder of a `rig evaluate` run"

@@ -234,6 +234,11 @@ def read_card(folder: str | Path) -> Card:
                 hint="use the version of the toolkit that made it, or make the bundle again",
             )
         return Card.model_validate(content)
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{file.parent} is no bundle: it has no {CARD}",
+            hint=f"give the folder of a bundle, or `{DEFAULT}` for the one that ships",
+        ) from error
     except (OSError, json.JSONDecodeError, AttributeError, ValidationError) as error:
         raise StorageError(
             f"{file} is no bundle card: {error}", hint="give the folder of a bundle"

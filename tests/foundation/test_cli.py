@@ -6,6 +6,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -123,3 +124,22 @@ def test_doctor_sees_a_disk_it_cannot_write(tmp_path):
     (tmp_path / "data").mkdir(mode=0o500)
     shown = runner.invoke(app, ["doctor", "-c", str(path), "--json"])
     assert "cannot write" in shown.stdout
+
+
+def test_long_work_is_told_in_lines_where_it_cannot_be_drawn(monkeypatch, capsys):
+    from cli import _common
+
+    monkeypatch.setattr(_common, "SAY_EVERY_S", 0.02)
+    with _common.progress() as shown:
+        task = shown.add_task("painting", total=8, rate="by torch")
+        shown.update(task, completed=3)
+        deadline = time.monotonic() + 20.0
+        told = ""
+        while "painting 3/8 by torch" not in told and time.monotonic() < deadline:
+            time.sleep(0.01)
+            told += capsys.readouterr().err
+    assert "painting 3/8 by torch" in told
+    with _common.progress(plain=True) as shown:
+        shown.add_task("painting", total=8, rate="")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""

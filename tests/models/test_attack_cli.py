@@ -123,6 +123,26 @@ def test_a_wrong_word_is_named(bundle, tmp_path, words, told):
     assert told in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("people", "words"),
+    [
+        ("heads:0", []),
+        ("heads:10001", []),
+        ("nowhere", []),
+        (".", ["--learn", "nowhere"]),
+        (".", ["--references", "nowhere"]),
+    ],
+)
+def test_faces_that_are_nowhere_are_refused_before_anything_is_rendered(
+    bundle, tmp_path, monkeypatch, people, words
+):
+    monkeypatch.chdir(faces(tmp_path / "s", range(30, 34)))
+    monkeypatch.setattr("models.heads.render_heads", lambda *_: pytest.fail("heads are rendered"))
+    told = rig("attack", bundle, people, "--out", tmp_path / "r", *words, "--json", code=2)
+    wrong = words[1] if words else people
+    assert wrong in told["message"] and told["hint"]
+
+
 def test_the_same_faces_cannot_be_learned_from_and_sought(bundle, tmp_path):
     folder = faces(tmp_path / "s", range(30, 34))
     error = rig(

@@ -122,7 +122,7 @@ def test_another_format_and_no_bundle(folder, tmp_path):
     (folder / bundles.CARD).write_text(json.dumps({**card, "format": 99}))
     with pytest.raises(ConfigError, match="99"):
         bundles.read_card(folder)
-    with pytest.raises(StorageError, match="no bundle card"):
+    with pytest.raises(StorageError, match="no bundle"):
         bundles.read_card(tmp_path)
     with pytest.raises(ConfigError, match="neither"):
         open_trained(tmp_path)

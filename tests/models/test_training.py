@@ -16,6 +16,9 @@ from models.training.sources import open_trained
 from models.training.start import build_task, train
 from models.training.world import World
 
+# Sums differ in their last bits with the number of threads; tests here use one.
+_ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
 ALONE = World()
 
 
@@ -137,8 +140,7 @@ def test_two_processes_equal_one(config_of, tmp_path):
         order += [str(tmp_path / name / "run.yaml"), str(tmp_path / f"{name}-two")]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, "-m", "tests.models.worker", *order]
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=_ONE_THREAD, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, config in configs.items():
         train(config, tmp_path / f"{name}-one", ALONE)
@@ -376,6 +378,7 @@ def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(config_of, tmp_path):
         input=config.model_dump_json(),
         text=True,
         timeout=120,
+        env=_ONE_THREAD,
     )
     assert ended.returncode == 77
     assert store.found(tmp_path / "cut" / "checkpoints") == [3]

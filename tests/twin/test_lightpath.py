@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camera_rig.bench import Bench, BranchOptics
+from camera_rig.config import coefficient_file
 from camera_rig.optics import Coefficients, Orientation, compute_psf
 from camera_rig.twin.blur import DirectBlur, FourierBlur, blur_for
 from camera_rig.twin.cameras import Shot
@@ -202,7 +203,7 @@ def test_the_spot_grows_with_the_wavelength() -> None:
 def test_a_grid_of_half_the_size_shows_the_same_picture() -> None:
     made = lab(privacy={"sensor": {"size": (480, 320)}})
     arm = made.world.cameras["privacy"].arm
-    paper = Coefficients.load("hw_configs/coefficients/lopez2024.yaml").to(unit="um_rms")
+    paper = Coefficients.load(coefficient_file("lopez2024")).to(unit="um_rms")
     kernel = arm.kernel(paper.array(MODES))
     chosen = blur_for(kernel, (480, 320))
     assert isinstance(chosen, FourierBlur)

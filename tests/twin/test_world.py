@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from camera_rig.bench import Bench
 from camera_rig.clock import ManualClock
-from camera_rig.config import load_config
+from camera_rig.config import coefficient_file, load_config
 from camera_rig.contracts import CameraMode, CameraSettings, DeviceContext
 from camera_rig.errors import ConfigError, StorageError, UnsupportedError
 from camera_rig.optics import Coefficients
@@ -93,7 +93,7 @@ def test_a_privacy_shape_blurs_the_privacy_frame_and_not_the_side_frame() -> Non
     made = lab(seed=2)
     made.world.set_scene(StepWedge())
     privacy, side, mirror = (made.device(name) for name in ("privacy", "side", "mirror"))
-    paper = Coefficients.load("hw_configs/coefficients/lopez2024.yaml")
+    paper = Coefficients.load(coefficient_file("lopez2024"))
 
     def edges() -> dict[str, float]:
         shown = {"privacy": privacy.snap(), "side": side.snap()}
@@ -113,7 +113,7 @@ def test_a_privacy_shape_blurs_the_privacy_frame_and_not_the_side_frame() -> Non
 def test_the_oracle_command_shows_the_wanted_wavefront() -> None:
     made = lab(seed=5)
     truth = made.world.truth
-    paper = Coefficients.load("hw_configs/coefficients/lopez2024.yaml")
+    paper = Coefficients.load(coefficient_file("lopez2024"))
     mirror = made.device("mirror")
     with mirror:
         for _ in range(2):

@@ -28,6 +28,7 @@ from models.evaluation.attacks.ground import AttackSettings, Ground
 from models.evaluation.embedders import (
     EMBEDDERS,
     FACEPLUGIN_FILE,
+    FETCHABLE,
     Embedder,
     Picture,
 )
@@ -150,6 +151,8 @@ def _painter(
 def at_hand(folder: Path | None = None) -> tuple[dict[str, Embedder], dict[str, str]]:
     """Return the recognisers that can be used here, and why others cannot.
 
+    Nothing is said of networks that nobody ships: they join where a user has put them.
+
     Args:
         folder: Where their weights lie; None is the user's cache.
     """
@@ -158,7 +161,8 @@ def at_hand(folder: Path | None = None) -> tuple[dict[str, Embedder], dict[str, 
         try:
             found[name] = make(folder)
         except RigError as error:
-            absent[name] = f"{error.message} ({error.hint})"
+            if name in FETCHABLE:
+                absent[name] = f"{error.message} ({error.hint})"
     return found, absent
 
 
