@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from camera_rig.errors import StorageError
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """A picture: H×W, or H×W×3 in RGB order."""
 
@@ -81,7 +83,10 @@ class CodedPicture:
         pixels = _locked(self._decode(self.encoded, shrink))
         width, height = (-(-length // shrink) for length in self.size)
         if pixels.shape[:2] != (height, width):
-            raise ValueError(f"{width} x {height} px were announced, {pixels.shape} decoded")
+            raise StorageError(
+                f"{width} x {height} px were announced, {pixels.shape} decoded",
+                hint="the picture is damaged: check the cable",
+            )
         return pixels
 
 

@@ -72,10 +72,14 @@ def test_coded_picture_is_decoded_once_and_only_when_looked_at():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "why"), [(np.zeros((3, 2), np.uint8), "announced"), (np.zeros((2, 3)), "must be")]
+    ("pixels", "error", "why"),
+    [
+        (np.zeros((3, 2), np.uint8), StorageError, "announced"),
+        (np.zeros((2, 3)), ValueError, "must be"),
+    ],
 )
-def test_coded_picture_that_decodes_to_something_else_is_refused(pixels, why):
-    with pytest.raises(ValueError, match=why):
+def test_coded_picture_that_decodes_to_something_else_is_refused(pixels, error, why):
+    with pytest.raises(error, match=why):
         _ = frame(picture=coded(lambda _, shrink=1: pixels)).pixels
 
 
