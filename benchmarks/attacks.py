@@ -3,6 +3,7 @@
     python benchmarks/attacks.py --out RUN                       # everything
     python benchmarks/attacks.py --out RUN --attack wiener --camera "learned optics"
     python benchmarks/attacks.py --out RUN --report              # of what is done so far
+    python benchmarks/attacks.py --out EQUAL --equal landmarks   # blurs that leave as much of use
 
 The camera of the default bundle (the published coefficients on the twin's bench) against a
 16 x 16 sensor, and defocus and Gaussian blur of the same PSNR; then the outputs that the bundle
@@ -24,6 +25,7 @@ from typing import Any
 
 from models.evaluation.attacks.cameras import OWN
 from models.evaluation.attacks.catalogue import chosen
+from models.evaluation.attacks.equal import equally_useful
 from models.evaluation.attacks.from_bundle import at_hand, ground_for
 from models.evaluation.attacks.ground import AttackSettings
 from models.evaluation.attacks.learning import Effort
@@ -92,10 +94,11 @@ def main() -> None:
     arguments.add_argument("--heads", type=Path, help="folder that keeps the rendered heads")
     arguments.add_argument("--attack", action="append", default=[])
     arguments.add_argument("--camera", action="append", default=[])
+    arguments.add_argument("--equal", choices=("psnr", "landmarks"), default="psnr")
     given = arguments.parse_args()
     if not given.report:
         attack(given)
-    report(given.out)
+    report(given.out, given.equal)
 
 
 def attack(given: argparse.Namespace) -> None:
@@ -114,28 +117,33 @@ def attack(given: argparse.Namespace) -> None:
         styles=Styles.shipped(bundle),
     )
     began = time.process_time()
+
+    def tell(done: int, total: int, text: str) -> None:
+        print(f"{done}/{total} {text}, {time.process_time() - began:.0f} s of CPU", flush=True)
+
+    if given.equal == "landmarks":
+        ground = equally_useful(ground, given.out / "readers", tell)
     # Figures of every cell are written at once, so a run that is stopped is not lost.
     run(
         ground,
         chosen(given.attack),
         given.out,
         cameras=given.camera,
-        progress=lambda done, total, text: print(
-            f"{done}/{total} {text}, {time.process_time() - began:.0f} s of CPU", flush=True
-        ),
+        progress=tell,
     )
 
 
-def report(folder: Path) -> None:
+def report(folder: Path, equal: str) -> None:
     """Write the result, the curves and the page of a run folder."""
     write_report(folder)
     cells = [cell.model_dump(mode="json") for cell in cells_of(folder)]
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     machine = platform.processor() or platform.machine()
-    RESULT.write_text(
-        json.dumps({"machine": machine, **told, "cells": cells}, indent=1) + "\n", encoding="utf-8"
-    )
-    draw_curves(cells)
+    found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    found |= {"machine": machine, f"equal_{equal}": {**told, "cells": cells}}
+    RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if equal == "psnr":
+        draw_curves(cells)
 
 
 if __name__ == "__main__":

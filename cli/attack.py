@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,13 @@ from cli._references import OWN_REFERENCES, REFERENCES_HELP, styles_of
 
 if TYPE_CHECKING:
     from models.evaluation.attacks.ground import AttackSettings, Ground
+
+
+class Equal(StrEnum):
+    """By what plain blurs are made as strong as the bundle's camera."""
+
+    PSNR = "psnr"
+    LANDMARKS = "landmarks"
 
 
 def attack(
@@ -32,6 +40,10 @@ def attack(
     learn: Annotated[
         str, typer.Option(help="Faces that attackers learn from: a folder, or heads:N.")
     ] = "heads:200",
+    equal: Annotated[
+        Equal,
+        typer.Option(help="What plain blurs share with the bundle's camera: PSNR, or landmarks."),
+    ] = Equal.PSNR,
     size: Annotated[int, typer.Option(help="Pixels across at which attackers work.")] = 128,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as restore.steps=2000; repeat.")
@@ -47,6 +59,7 @@ def attack(
     """
     from cli._common import progress
     from models.evaluation.attacks.catalogue import chosen
+    from models.evaluation.attacks.equal import equally_useful
     from models.evaluation.attacks.report import JSON, PAGE, write_report
     from models.evaluation.attacks.run import run
 
@@ -60,6 +73,8 @@ def attack(
 
         opener = FaceOpener(stack, config, lab_key, 0, tell)
         ground = _ground(bundle, (people, learn, references), plan, opener)
+        if equal is Equal.LANDMARKS:
+            ground = equally_useful(ground, out / "readers", lambda n, of, what: tell(what, n, of))
         run(
             ground,
             wanted,

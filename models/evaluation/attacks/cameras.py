@@ -2,7 +2,7 @@
 
 A blur is only compared with another of the same strength, so defocus and Gaussian
 blur are set to disturb sharp faces as much as the bundle's camera does: the frame
-itself has the same PSNR.
+itself has the same PSNR. Or they are set to leave as much of the use (``equal``).
 """
 
 from __future__ import annotations
@@ -50,6 +50,21 @@ LOW_RESOLUTION_PX = 16
 _MATCH_STEPS = 9
 
 
+@dataclass(frozen=True)
+class Dial:
+    """The strength of a plain blur.
+
+    Args:
+        at: Where it stands.
+        most: The strongest that the window carries.
+        turned: Makes the same camera of another strength.
+    """
+
+    at: float
+    most: float
+    turned: Callable[[float], Victim]
+
+
 @dataclass(frozen=True, eq=False)
 class Victim:
     """One camera under attack.
@@ -60,12 +75,14 @@ class Victim:
         camera: Scenes in, frames out.
         psf: What an attacker measures with a point of light, ``(3, k, k)``, energy
             share per pixel.
+        dial: How to make it stronger or weaker; None where that is not ours to choose.
     """
 
     name: str
     detail: str
     camera: PrivacyCamera
     psf: Tensor
+    dial: Dial | None = None
 
     @property
     def noise(self) -> float:
@@ -106,20 +123,7 @@ def line_up(own: PrivacyCamera, faces: Tensor) -> tuple[Victim, ...]:
     """
     spec = own.spec
     wanted = _frame_db(own, faces)
-    lens = LearnedCamera(spec).requires_grad_(False)
-
-    def defocused(waves_rms: float) -> PrivacyCamera:
-        lens.coefficients_um.zero_()  # Noll 4 is the first mode that is learned
-        lens.coefficients_um[0, 0] = waves_rms * spec.reference_nm / 1000.0
-        return lens
-
-    waves = _matched(defocused, faces, wanted, 0.95 * spec.max_waves_rms)
-    sigma = _matched(
-        lambda v: FixedCamera(spec, gaussian_psf(v, spec.psf_px)), faces, wanted, spec.psf_px / 2.0
-    )
     low = LowResolutionCamera(spec, LOW_RESOLUTION_PX)
-    defocus = FixedCamera(spec, fixed_defocus(spec, waves))
-    gaussian = FixedCamera(spec, gaussian_psf(sigma, spec.psf_px))
     sharp = torch.zeros(3, 3, 3)
     sharp[:, 1, 1] = 1.0
     return (
@@ -130,20 +134,28 @@ def line_up(own: PrivacyCamera, faces: Tensor) -> tuple[Victim, ...]:
             low,
             measured_psf(low, int(faces.shape[-1])),
         ),
-        Victim(
-            "defocus",
-            f"{waves:.2f} waves RMS, {_frame_db(defocus, faces):.1f} dB",
-            defocus,
-            defocus.whole_psf()[0],
-        ),
-        Victim(
-            "Gaussian blur",
-            f"sigma {sigma:.2f} px, {_frame_db(gaussian, faces):.1f} dB",
-            gaussian,
-            gaussian.whole_psf()[0],
-        ),
+        _blur(spec, faces, wanted, "defocus", "{:.2f} waves RMS", 0.95 * spec.max_waves_rms),
+        _blur(spec, faces, wanted, "Gaussian blur", "sigma {:.2f} px", spec.psf_px / 2.0),
         Victim(CONTROL, "control: noise and rounding only", FixedCamera(spec, sharp), sharp),
     )
+
+
+def _blur(
+    spec: OpticsSpec, faces: Tensor, wanted_db: float, name: str, words: str, most: float
+) -> Victim:
+    """Return a plain blur whose frames have the PSNR wanted, with the dial to turn it."""
+
+    def camera(strength: float) -> PrivacyCamera:
+        if name == "defocus":
+            return FixedCamera(spec, fixed_defocus(spec, strength))
+        return FixedCamera(spec, gaussian_psf(strength, spec.psf_px))
+
+    def turned(strength: float) -> Victim:
+        made = camera(strength)
+        detail = f"{words.format(strength)}, {_frame_db(made, faces):.1f} dB"
+        return Victim(name, detail, made, made.whole_psf()[0], Dial(strength, most, turned))
+
+    return turned(_matched(camera, faces, wanted_db, most))
 
 
 def gaussian_psf(sigma_px: float, window_px: int) -> Tensor:

@@ -59,6 +59,7 @@ class AttackSettings(BaseModel):
         tuned: Training of the recogniser.
         restore: Training of the U-Net.
         prior: Training of the denoiser.
+        landmarks: Training of the networks that tell how much use a camera leaves.
         vectors: Training of the networks between vectors.
         theft_error: Error of the stolen coefficients for the trained attack, as a share
             of their length.
@@ -74,6 +75,7 @@ class AttackSettings(BaseModel):
     tuned: Effort = Effort(steps=500, batch=16, rate=4e-4, judge_every=50)
     restore: Effort = Effort(steps=800, batch=8, rate=1e-3, judge_every=80)
     prior: Effort = Effort(steps=500, batch=8, rate=1e-3, judge_every=50)
+    landmarks: Effort = Effort(steps=600, batch=16, rate=2e-3, judge_every=60)
     vectors: Effort = Effort(steps=600, batch=128, rate=5e-4, judge_every=50)
     theft_error: float = Field(0.05, ge=0)
     theft_sweep: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.3)
