@@ -16,14 +16,15 @@ from torch import Tensor
 from models.evaluation.attacks.frames import Floats, to_planes
 from models.evaluation.attacks.learning import Curve, Effort, Labels, Learner, learn
 from models.evaluation.embedders import Picture
-from models.heatmaps import IBUG68, draw_targets, read_landmarks
-from models.networks import NetworkSizes, build_heatmap_network
+from models.heatmaps import IBUG68, STRIDE, draw_targets, read_landmarks
+from models.networks.heatmap import HeatmapNetwork
 
 __all__ = ["TOLD_AT_PX", "LandmarkReader"]
 
 TOLD_AT_PX = 256
 """Errors are told in pixels of a picture of this size, as everywhere in evaluation."""
 
+_CHANNELS = 64
 _HELD_OUT, _JUDGED, _CHUNK = 0.1, 96, 32
 _WEIGHT = 10.0
 """Weight of a spot over the empty map around it: else an empty map is nearly right."""
@@ -38,9 +39,12 @@ class LandmarkReader:
     """
 
     def __init__(self, size_px: int, effort: Effort) -> None:
-        sizes = NetworkSizes(size_px=size_px, heat_channels=64, heat_depth=3, heat_foldable=True)
         self.size_px, self.effort = size_px, effort
-        self.network = build_heatmap_network(sizes, IBUG68.points, effort.seed)
+        # Halved as often as it goes: attackers may work at any multiple of eight pixels.
+        halvings = max(n for n in (1, 2, 3) if size_px // STRIDE % 2**n == 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(effort.seed)
+            self.network = HeatmapNetwork(IBUG68.points, _CHANNELS, 1, halvings, foldable=True)
 
     def train(self, frames: Picture, landmarks_px: Floats, kept: Path | None = None) -> Curve:
         """Learn from frames whose landmarks are known.
