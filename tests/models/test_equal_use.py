@@ -93,6 +93,8 @@ def test_equal_use_is_told_beside_each_camera_and_goes_on(tmp_path, monkeypatch)
     for name, victim in by_name.items():
         assert ("landmarks" in victim.detail) == (name != cameras.CONTROL)
     assert steps[0] == (0, 2 + 2 * TRIES) and len(steps) <= 2 + 2 * TRIES
+    # Every strength has a reader of its own.
+    assert len(list(tmp_path.glob("*.safetensors"))) == len(steps)
     monkeypatch.setattr(
         "models.evaluation.attacks.learning._train", lambda *_: pytest.fail("taught again")
     )

@@ -105,5 +105,6 @@ def _told(victim: Victim, px: float) -> Victim:
 
 
 def _slug(victim: Victim) -> str:
-    at = "" if victim.dial is None else f"-{victim.dial.at:.4f}"
-    return "".join(c if c.isalnum() or c == "." else "-" for c in victim.name.lower()) + at
+    # No dot: what follows one would be taken for a suffix, and strengths for each other.
+    at = "" if victim.dial is None else f"-{1e4 * victim.dial.at:.0f}"
+    return "".join(c if c.isalnum() else "-" for c in victim.name.lower()) + at

@@ -25,7 +25,8 @@ JSON, CSV, PAGE = "attack.json", "attack.csv", "attack.html"
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-size:1.5rem;margin-bottom:.3rem} h2{font-size:1.15rem;margin-top:2.2rem}
-table{border-collapse:collapse;margin:.6rem 0} th,td{padding:.25rem .7rem .25rem 0;text-align:left;
+table{border-collapse:collapse;margin:.6rem 0} th{min-width:6rem}
+th,td{padding:.25rem .7rem .25rem 0;text-align:left;
 border-bottom:1px solid #ddd;vertical-align:top} td.n{font-variant-numeric:tabular-nums;
 white-space:nowrap} td.n div{margin-bottom:.4rem} small{color:#666}
 .verdict{font-size:1.1rem;border-left:4px solid #b3541e;
@@ -124,8 +125,18 @@ def _lost(cells: Sequence[CellResult]) -> str:
     lost = losses(cells)
     if not lost:
         return "<p>In no comparison does the learned optics give back more than another camera.</p>"
-    rows = "".join(f"<li>{escape(str(loss))}</li>" for loss in lost)
-    return f"<h2>Where the learned optics loses</h2><ul>{rows}</ul>"
+    rows = "".join(
+        f"<tr><th>{escape(ATTACKS[loss.attack].title)}</th><td>{escape(loss.camera)}</td>"
+        f"<td>{loss.figure}</td><td class='n'>{_told(loss.own)}</td>"
+        f"<td class='n'>{_told(loss.other)}</td>"
+        f"<td>{'<b>clearly</b>' if loss.clear else 'the intervals meet'}</td></tr>"
+        for loss in lost
+    )
+    head = "<tr><th>it gives back more to</th><th>than</th><th></th><th>learned optics</th>"
+    return (
+        "<h2>Where the learned optics loses</h2>"
+        f"<table>{head}<th>the other</th><th></th></tr>{rows}</table>"
+    )
 
 
 def _cameras(cells: Sequence[CellResult], cameras: Sequence[str]) -> str:
