@@ -67,13 +67,14 @@ def replay_config(folder: Path, places: dict[str, Path], fps: float = 30.0) -> R
     return config.model_copy(update={"devices": devices})
 
 
-def speed_bundle(folder: Path, preset: str, crops: Path | None) -> Any:
+def speed_bundle(folder: Path, preset: str, crops: Path) -> Any:
     """A bundle of a preset with untrained networks, exported: for speed alone."""
     from models.camera import LearnedCamera, OpticsSpec
     from models.networks import build_face_networks, build_heatmap_network
     from models.networks import preset as sizes_of
     from models.runtime.bundle import CardText, open_bundle, write_bundle
     from models.runtime.export import export_bundle
+    from models.runtime.gate_frames import frames_of_folder
     from models.training.sources import Trained
 
     target = folder / f"speed-{preset}"
@@ -87,7 +88,7 @@ def speed_bundle(folder: Path, preset: str, crops: Path | None) -> Any:
         trained = Trained(target, sizes, "ibug68", 1, optics, parts, tuple(camera.coefficients))
         text = CardText(f"speed-{preset}", "none: random weights", "2026-01-01T00:00:00Z")
         write_bundle(trained, target, text)
-        export_bundle(target, crops)
+        export_bundle(target, frames_of_folder(crops, sizes.size_px))
     return open_bundle(target)
 
 
