@@ -34,7 +34,7 @@ def run(*words):
         (["--certificate", "cert.pem"], 2, "--key"),
         (["--show-side"], 9, "the simulated scene (head) may show a person"),
         (["--show-side", "--no-person", "--subject", "S01"], 9, "a take of S01 is configured"),
-        (["--bundle", "nowhere"], 8, "no bundle card"),
+        (["--bundle", "nowhere"], 8, "is no bundle"),
         (["--bundle", "nowhere", "--simulated"], 2, "--subject"),
         (["--bundle", "nowhere", "--subject", "S01"], 9, "no consent of subject S01"),
     ],
