@@ -94,9 +94,13 @@ def test_equal_use_is_told_beside_each_camera_and_goes_on(tmp_path, monkeypatch)
         assert ("landmarks" in victim.detail) == (name != cameras.CONTROL)
     assert steps[0] == (0, 2 + 2 * TRIES) and len(steps) <= 2 + 2 * TRIES
     # Every strength has a reader of its own.
-    assert len(list(tmp_path.glob("*.safetensors"))) == len(steps)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == len(steps)
     monkeypatch.setattr(
         "models.evaluation.attacks.learning._train", lambda *_: pytest.fail("taught again")
     )
     again = equally_useful(base, tmp_path)
     assert [v.detail for v in again.victims] == [v.detail for v in made.victims]
+    # Readers of another run in the same folder are not taken for its own.
+    other = replace(base, sought=table(range(50, 55)))
+    with pytest.raises(pytest.fail.Exception, match="taught again"):
+        equally_useful(other, tmp_path)

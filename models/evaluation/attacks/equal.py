@@ -36,6 +36,8 @@ def equally_useful(ground: Ground, folder: Path, progress: Progress | None = Non
         folder: Keeps the readers, so that the same call goes on where it was stopped.
         progress: Called with readers taught, readers in all at most, and what is next.
     """
+    # A folder may hold readers of other faces or settings: those of a stopped run that changed.
+    folder = folder / ground.fingerprint()
     blurs = [victim for victim in ground.victims if victim.dial is not None]
     plain = [v for v in ground.victims if v.dial is None and v.name != CONTROL]
     total, taught = len(plain) + TRIES * len(blurs), 0
